@@ -1,0 +1,57 @@
+//! **s2s-gateway**: a session gateway for the S2 durable-streams API.
+//!
+//! Clients open append sessions and read sessions over HTTP/2 in the S2S protocol; the gateway checks, numbers and
+//! stores their records through a storage trait and streams them back to readers.
+//!
+//! # The map
+//!
+//! | room | what it is for | what it does not know |
+//! |---|---|---|
+//! | [`types`] | values: names, positions, records, commands, limits, configurations, error codes, the sequenced batch | any other room |
+//! | [`wire`] | bytes ↔ values: S2S frames, compression, protobuf, JSON, error bodies | rules of a stream, sockets |
+//! | [`sequence`] | the rules of a stream: admit an input, plan a read | bytes on the wire, storage |
+//! | [`store`] | durability: the traits, the contract suite, the backends | any rule of the protocol |
+//! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
+//! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
+//! | [`client`] | the same protocol from the other side | the server |
+//! | [`config`] | what the operator said, and what it means | the command line's grammar |
+//! | [`cli`] | `serve`, `append`, `read` | everything behind them |
+//! | [`clock`] | the time of day | |
+//!
+//! Arrows point down only; no two modules import each other:
+//!
+//! ```text
+//!                     cli, main
+//!               ┌────────┼──────────┐
+//!            client    server      config
+//!               │        │
+//!               │     streams
+//!               │   ┌────┼───────┐
+//!               └─ wire sequence store
+//!                   └────┴─┬─────┘
+//!                        types
+//! ```
+//!
+//! What holds:
+//!
+//! * `types`, `wire` and `sequence` know no runtime, no hyper, no file and no clock. Time and randomness come in as
+//!   parameters.
+//! * prost and serde_json are named only in `wire`; hyper, h2 and rustls only in `server` and `client`, which do not
+//!   import each other.
+//! * `store` knows durability and no rule of the protocol. Each engine's crate is named only in its own file there.
+//! * `streams` is the only place that joins rules and storage.
+//! * Only `config` and `cli` see arguments and environment; only `clock` reads a clock.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod sequence;
+pub mod server;
+pub mod store;
+pub mod streams;
+pub mod types;
+pub mod wire;

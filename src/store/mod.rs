@@ -1,0 +1,170 @@
+//! Durability: where batches and heads are kept, and a small table for everything else.
+//!
+//! This room knows no rule of the protocol. It is handed records that already have their numbers, together with the
+//! head that they leave behind, and gives them back as they were. What holds for every backend is tested by one suite
+//! ([`contract`]).
+//!
+//! ```text
+//!                  trim point        durable tail     assigned tail
+//!    ──────────────────┼──────────────────┼────────────────┼────────►  sequence numbers
+//!      gone or going   │   readable       │  accepted,     │
+//!                                            not durable
+//! ```
+//!
+//! * **Accepted is not durable.** [`StreamLog::append`] returns at once. Either it says that the commit is durable
+//!   already, or the [`CommitSink`] that came with [`Store::open`] is told later, in order.
+//! * **One commit carries batch and head**: both are durable, or neither.
+//! * **An append is conditional on its position**: it is "write at sequence number n".
+//! * **Errors say what is known**: [`StoreError`].
+
+#[cfg(test)]
+mod contract;
+mod memory;
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
+
+pub use memory::MemoryStore;
+
+/// What the calls that may take their time return.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A place where streams and the meta table are kept.
+pub trait Store: Send + Sync + 'static {
+    /// Opens the log of `stream`, empty if nothing was ever written, recovered up to what is durable otherwise.
+    ///
+    /// From then on `sink` hears of the commits of this log, until the log is dropped. The same stream is not opened
+    /// twice at the same time.
+    fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog>;
+
+    /// Removes all there is of `stream`. Doing it again, or for a stream never written, does no harm.
+    fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()>;
+
+    /// The table for the catalogue and whatever else is small and must survive.
+    fn meta(&self) -> &dyn MetaStore;
+
+    /// Whether the store takes writes; the reason if it does not.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
+    fn close(&self) -> StoreFuture<'_, ()>;
+}
+
+/// A log just opened, and the durable head it was found with.
+pub struct OpenLog {
+    /// The log.
+    pub log: Arc<dyn StreamLog>,
+    /// The head of what is durable.
+    pub head: Head,
+}
+
+/// The log of one stream.
+pub trait StreamLog: Send + Sync + 'static {
+    /// Accepts `batch` and the `head` it leaves behind, both or neither, in the order of the calls.
+    ///
+    /// The batch begins at the end of the one accepted before it; the caller sees to that. An error means that nothing
+    /// was accepted, unless it says otherwise.
+    fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError>;
+
+    /// Durable batches from the one that holds `from`, or the first one after it, on; in order and without a gap,
+    /// except before the first. Stops at the first batch that makes it `budget` metered bytes or more. Empty at the tail.
+    ///
+    /// The first batch may begin before `from`.
+    fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>>;
+
+    /// The earliest durable record at or after `from` whose timestamp is `timestamp` or later.
+    fn seek(&self, from: SeqNum, timestamp: Timestamp) -> StoreFuture<'_, Option<Position>>;
+
+    /// Lets go of records before `to`, in its own time: some of them may stay readable. Moves nothing of the head.
+    fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()>;
+}
+
+/// What became of an append that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It is durable; the sink is not told again.
+    Durable,
+    /// It will be reported to the sink.
+    Pending,
+}
+
+/// Whoever is told that accepted appends became durable. Called from any thread, never from within a call to the log.
+pub trait CommitSink: Send + Sync + 'static {
+    /// All records before `end` are durable, with the head that the last of them left. `end` only grows.
+    fn durable(&self, end: SeqNum);
+
+    /// Nothing accepted and not yet reported will be reported any more.
+    fn failed(&self, error: StoreError);
+}
+
+/// A small ordered table. A write names the version it replaces, so that of two writers one learns that it was late.
+pub trait MetaStore: Send + Sync {
+    /// The value of `key`.
+    fn get(&self, key: &[u8]) -> StoreFuture<'_, Option<Versioned>>;
+
+    /// Keys that begin with `prefix` and sort after `after`, ascending by bytes, at most `limit` of them.
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreFuture<'_, Vec<(Bytes, Versioned)>>;
+
+    /// Sets `key` to `value`, durably, if its version is `expected`.
+    fn put(&self, key: &[u8], value: Bytes, expected: Version) -> StoreFuture<'_, MetaWrite>;
+
+    /// Removes `key`, durably, if its version is `expected`.
+    fn remove(&self, key: &[u8], expected: Version) -> StoreFuture<'_, MetaWrite>;
+}
+
+/// Which write of a key a value is from. Grows with every write, also across removals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub(crate) u64);
+
+impl Version {
+    /// The version of a key that has no value.
+    pub const ABSENT: Version = Version(0);
+}
+
+/// A value of the meta table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// What stands there.
+    pub value: Bytes,
+    /// To name in the write that replaces it.
+    pub version: Version,
+}
+
+/// What became of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a late writer must read again"]
+pub enum MetaWrite {
+    /// Done, and durable; after a removal the version is [`Version::ABSENT`].
+    Done(Version),
+    /// Another version stands there; nothing was changed.
+    Conflict,
+}
+
+/// What a store knows about a call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room. It did not happen, and may be tried again when there is.
+    #[error("the log is full: {0}")]
+    Full(Arc<str>),
+    /// It did not happen.
+    #[error("the log refused: {0}")]
+    NotDone(Arc<str>),
+    /// It may have happened.
+    #[error("the log failed: {0}")]
+    Unknown(Arc<str>),
+    /// What was stored cannot be read back as it was.
+    #[error("the log is damaged: {0}")]
+    Damaged(Arc<str>),
+    /// The store takes no more writes, for this reason. It did not happen.
+    #[error("the log is closed: {0}")]
+    Closed(Arc<str>),
+}
+
+impl fmt::Debug for OpenLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenLog").field("head", &self.head).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,303 @@
+//! What a client asks to append: a batch within the limits, and the conditions under which it may go in.
+//!
+//! A batch keeps the bytes it came in. Where its records lie in them, and what they ask for, is known; nothing was
+//! copied yet. Such a value cannot exist out of limits (`data-plane.md` §1.2).
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes};
+
+use super::{
+    Command, FencingToken, Position, RecordError, RecordFields, SeqNum, Timestamp,
+    layout::{self, bytes_field_len, put_bytes_field, put_varint, varint_len},
+    limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS, MAX_FRAME_MESSAGE},
+    metered_size,
+};
+
+/// Why records are not a batch (422 `invalid`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// No records.
+    #[error("a record batch must not be empty")]
+    Empty,
+    /// More than 1000 records.
+    #[error("a record batch must not exceed {MAX_BATCH_RECORDS} records")]
+    TooManyRecords,
+    /// More than 1 MiB metered.
+    #[error("a record batch must not exceed {MAX_BATCH_METERED} metered bytes")]
+    TooLarge,
+    /// One of the records is at fault, and with it the whole batch.
+    #[error("record {index} of the batch: {error}")]
+    Record {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+}
+
+/// Why bytes did not become a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CollectError {
+    /// A record's bytes are not in the canonical form; they may still be a good message.
+    NotCanonical,
+    /// The records are readable and break a rule.
+    Invalid(BatchError),
+}
+
+/// Where a record lies in the buffer of its batch, and what was learnt on the way through it.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    timestamp: Option<Timestamp>,
+    /// Headers and body, without the timestamp.
+    fields_start: u32,
+    fields_end: u32,
+    /// Bytes of headers: where in the fields the body begins.
+    headers_len: u32,
+    metered: u32,
+}
+
+impl Span {
+    /// Walks the `AppendRecord` that `range` of `buffer` holds.
+    fn parse(buffer: &[u8], range: Range<usize>) -> Result<(Self, Option<Command>), SpanError> {
+        let end = range.end;
+        let mut rest = &buffer[range];
+        let timestamp = match layout::take_tag(&mut rest, layout::APPEND_TIMESTAMP) {
+            true => Some(Timestamp::new(layout::take_varint(&mut rest).ok_or(SpanError::NotCanonical)?)),
+            false => None,
+        };
+        let fields_start = end - rest.len();
+        let headers = HeaderWalk::run(&mut rest).ok_or(SpanError::NotCanonical)?;
+        let body_start = end - rest.len();
+        let body = optional_field(&mut rest, layout::APPEND_BODY).ok_or(SpanError::NotCanonical)?;
+        if !rest.is_empty() {
+            return Err(SpanError::NotCanonical);
+        }
+        let metered = metered_size(headers.count, headers.bytes, body.len());
+        let span = Self {
+            timestamp,
+            fields_start: fields_start as u32,
+            fields_end: end as u32,
+            headers_len: (body_start - fields_start) as u32,
+            metered: metered as u32,
+        };
+        span.check_size(metered).map_err(SpanError::Invalid)?;
+        Ok((span, headers.command(body).map_err(SpanError::Invalid)?))
+    }
+
+    fn check_size(&self, metered: usize) -> Result<(), RecordError> {
+        if metered > MAX_BATCH_METERED {
+            return Err(RecordError::TooLarge { metered });
+        }
+        // A quarter of a million one-byte headers take twice their metered size, and a reader's frame adds the number,
+        // the time, the record's own head and the tail: what could never be read back is not let in.
+        let longest = SeqNum::MAX.get();
+        let message = layout::uint_field_len(longest) * 2 + self.fields_len();
+        let encoded = 1 + varint_len(message as u64) + message + layout::MAX_TAIL_FIELD_LEN;
+        match encoded > MAX_FRAME_MESSAGE {
+            true => Err(RecordError::TooLongEncoded { encoded }),
+            false => Ok(()),
+        }
+    }
+
+    fn fields_len(&self) -> usize {
+        (self.fields_end - self.fields_start) as usize
+    }
+}
+
+enum SpanError {
+    NotCanonical,
+    Invalid(RecordError),
+}
+
+/// A length-delimited field that is left out when empty.
+fn optional_field<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    match layout::take_tag(rest, tag) {
+        true => layout::take_delimited(rest).filter(|field| !field.is_empty()),
+        false => Some(&[]),
+    }
+}
+
+/// What a walk over a record's headers learns.
+#[derive(Default)]
+struct HeaderWalk<'a> {
+    count: usize,
+    bytes: usize,
+    nameless: usize,
+    last_value: &'a [u8],
+}
+
+impl<'a> HeaderWalk<'a> {
+    /// `None` if the headers are not canonical.
+    fn run(rest: &mut &'a [u8]) -> Option<Self> {
+        let mut walk = Self::default();
+        while layout::take_tag(rest, layout::APPEND_HEADER) {
+            let mut header = layout::take_delimited(rest)?;
+            let name = optional_field(&mut header, layout::HEADER_NAME)?;
+            let value = optional_field(&mut header, layout::HEADER_VALUE)?;
+            if !header.is_empty() {
+                return None;
+            }
+            walk.count += 1;
+            walk.bytes += name.len() + value.len();
+            walk.nameless += usize::from(name.is_empty());
+            walk.last_value = value;
+        }
+        Some(walk)
+    }
+
+    fn command(&self, body: &[u8]) -> Result<Option<Command>, RecordError> {
+        match (self.nameless, self.count) {
+            (0, _) => Ok(None),
+            (1, 1) => Command::parse(self.last_value, body).map(Some),
+            _ => Err(RecordError::EmptyHeaderName),
+        }
+    }
+}
+
+/// 1 to 1000 records of at most 1 MiB metered, each well formed, as slices of the buffer they came in.
+#[derive(Clone, Debug)]
+pub struct AppendBatch {
+    buffer: Bytes,
+    spans: Vec<Span>,
+    commands: Vec<(usize, Command)>,
+    metered: usize,
+    all_timestamped: bool,
+}
+
+impl AppendBatch {
+    /// Collects the `AppendRecord` messages that lie at `records` in `buffer`.
+    ///
+    /// The limits come first in the order in which a walk meets them; a batch with several faults reports one.
+    pub(crate) fn collect(
+        buffer: Bytes,
+        records: impl IntoIterator<Item = Range<usize>>,
+    ) -> Result<Self, CollectError> {
+        let records = records.into_iter();
+        let mut spans = Vec::with_capacity(records.size_hint().0.clamp(1, MAX_BATCH_RECORDS));
+        let (mut commands, mut metered, mut all_timestamped) = (Vec::new(), 0, true);
+        for (index, range) in records.enumerate() {
+            if index == MAX_BATCH_RECORDS {
+                return Err(CollectError::Invalid(BatchError::TooManyRecords));
+            }
+            let (span, command) = Span::parse(&buffer, range).map_err(|error| match error {
+                SpanError::NotCanonical => CollectError::NotCanonical,
+                SpanError::Invalid(error) => CollectError::Invalid(BatchError::Record { index, error }),
+            })?;
+            metered += span.metered as usize;
+            if metered > MAX_BATCH_METERED {
+                return Err(CollectError::Invalid(BatchError::TooLarge));
+            }
+            all_timestamped &= span.timestamp.is_some();
+            commands.extend(command.map(|command| (index, command)));
+            spans.push(span);
+        }
+        match spans.is_empty() {
+            true => Err(CollectError::Invalid(BatchError::Empty)),
+            false => Ok(Self { buffer, spans, commands, metered, all_timestamped }),
+        }
+    }
+
+    /// How many records: 1 to 1000.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Metered bytes: 8 to 1 MiB.
+    pub fn metered(&self) -> usize {
+        self.metered
+    }
+
+    /// Whether every record came with a timestamp.
+    pub fn all_timestamped(&self) -> bool {
+        self.all_timestamped
+    }
+
+    /// The commands among the records, each with its place in the batch, in order.
+    pub fn commands(&self) -> &[(usize, Command)] {
+        &self.commands
+    }
+
+    /// The records, in order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = AppendRecord<'_>> {
+        self.spans.iter().map(|span| AppendRecord {
+            timestamp: span.timestamp,
+            metered: span.metered,
+            headers_len: span.headers_len as usize,
+            fields: &self.buffer[span.fields_start as usize..span.fields_end as usize],
+        })
+    }
+}
+
+/// A record on its way in, as slices of the buffer it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendRecord<'a> {
+    /// The client's timestamp, if it gave one.
+    pub timestamp: Option<Timestamp>,
+    pub(super) metered: u32,
+    /// Where in `encoded` the body begins.
+    pub(super) headers_len: usize,
+    /// Headers and body with the tags of an `AppendRecord`.
+    pub(super) fields: &'a [u8],
+}
+
+impl<'a> AppendRecord<'a> {
+    /// Headers and body.
+    pub fn fields(&self) -> RecordFields<'a> {
+        RecordFields::of_append(self.fields)
+    }
+
+    /// Metered bytes.
+    pub fn metered(&self) -> usize {
+        self.metered as usize
+    }
+}
+
+/// Writes the canonical `AppendInput.records` field of a record to the end of `out`.
+pub(crate) fn put_append_record<'a, H>(out: &mut Vec<u8>, timestamp: Option<Timestamp>, headers: H, body: &[u8])
+where
+    H: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+{
+    let header_len = |name: &[u8], value: &[u8]| bytes_field_len(name.len()) + bytes_field_len(value.len());
+    let field_len = |len: usize| 1 + varint_len(len as u64) + len;
+    let headers_len: usize = headers.clone().map(|(name, value)| field_len(header_len(name, value))).sum();
+    // Zero is a timestamp of its own here, so the field is written whenever there is one.
+    let timestamp_len = timestamp.map_or(0, |timestamp| 1 + varint_len(timestamp.get()));
+
+    out.put_u8(layout::RECORD);
+    put_varint(out, (timestamp_len + headers_len + bytes_field_len(body.len())) as u64);
+    if let Some(timestamp) = timestamp {
+        out.put_u8(layout::APPEND_TIMESTAMP);
+        put_varint(out, timestamp.get());
+    }
+    for (name, value) in headers {
+        out.put_u8(layout::APPEND_HEADER);
+        put_varint(out, header_len(name, value) as u64);
+        put_bytes_field(out, layout::HEADER_NAME, name);
+        put_bytes_field(out, layout::HEADER_VALUE, value);
+    }
+    put_bytes_field(out, layout::APPEND_BODY, body);
+}
+
+/// A batch to append and the conditions under which it may be (`data-plane.md` §3).
+#[derive(Clone, Debug)]
+pub struct AppendInput {
+    /// The records.
+    pub batch: AppendBatch,
+    /// The number that the first record must get, if that matters.
+    pub match_seq_num: Option<SeqNum>,
+    /// The fencing token that must be in force, if that matters.
+    pub fencing_token: Option<FencingToken>,
+}
+
+/// What became of an accepted batch (`data-plane.md` §2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendAck {
+    /// Position of the first record.
+    pub start: Position,
+    /// The number after the last record, and the last record's timestamp.
+    pub end: Position,
+    /// The durable tail when the ack was made; at or past `end`.
+    pub tail: Position,
+}

@@ -1,0 +1,293 @@
+//! A sequenced batch: encoded once, in the form in which it is read, and shared by all.
+//!
+//! ```text
+//! buffer   [head 4][record 0][record 1] … [record n-1][tail field]     the follow frame, uncompressed
+//!                  └──────── records ────────────────┘                 what is stored, and what readers are sent
+//! index                    ^end 0     ^end 1         ^end n-1          with timestamp and running metered size
+//! ```
+//!
+//! A record stands there as a `ReadBatch.records` field: tag, length, `SequencedRecord`. A batch knows nothing of
+//! sockets and compresses nothing; it has a place for the frame of each compression, which whoever needs it first fills.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::{BufMut, Bytes};
+
+use super::{
+    AppendBatch, Compression, Position, RecordFields, SeqNum, SequencedRecord, Timestamp,
+    layout::{self, FRAME_HEAD_LEN},
+    limits::MAX_FRAME_MESSAGE,
+};
+
+/// Records with their numbers and times; a cheap handle to shared bytes.
+#[derive(Clone)]
+pub struct Batch(Arc<Shared>);
+
+struct Shared {
+    records: Bytes,
+    index: Box<[Entry]>,
+    first: SeqNum,
+    /// By [`Compression::index`]; `None` inside: this batch does not fit into one frame.
+    follow_frames: [OnceLock<Option<Bytes>>; 3],
+}
+
+/// What the index knows of a record.
+#[derive(Clone, Copy)]
+struct Entry {
+    timestamp: Timestamp,
+    /// Where in the records' bytes it ends.
+    end: u32,
+    /// Metered bytes of this and all records before it in the batch.
+    metered: u32,
+}
+
+impl Batch {
+    /// Gives the records of `append` the numbers from `first` on and the timestamps that `timestamp` decides, in order.
+    ///
+    /// This is the one copy between the socket in and the sockets out. Timestamps must not decrease.
+    pub fn sequence(
+        append: &AppendBatch,
+        first: SeqNum,
+        mut timestamp: impl FnMut(Option<Timestamp>) -> Timestamp,
+    ) -> Self {
+        let (mut end, mut metered, mut seq_num) = (0, 0, first);
+        let index: Box<[Entry]> = append
+            .records()
+            .map(|record| {
+                let timestamp = timestamp(record.timestamp);
+                let len = layout::sequenced_record_len(seq_num, timestamp, record.fields.len());
+                end += (1 + layout::varint_len(len as u64) + len) as u32;
+                metered += record.metered;
+                seq_num = seq_num.saturating_add(1);
+                Entry { timestamp, end, metered }
+            })
+            .collect();
+        let last = index.last().expect("an append batch is never empty");
+        let tail = Position { seq_num, timestamp: last.timestamp };
+
+        let records = FRAME_HEAD_LEN..FRAME_HEAD_LEN + end as usize;
+        let message_len = end as usize + layout::position_field_len(tail);
+        let mut buffer = Vec::with_capacity(FRAME_HEAD_LEN + message_len);
+        buffer.put_slice(&layout::frame_head(0, message_len));
+        put_records(&mut buffer, append, &index, first);
+        layout::put_position_field(&mut buffer, layout::BATCH_TAIL, tail);
+        debug_assert_eq!(buffer.len(), FRAME_HEAD_LEN + message_len);
+
+        let buffer = Bytes::from(buffer);
+        let shared = Shared { records: buffer.slice(records), index, first, follow_frames: Default::default() };
+        let frame = (message_len <= MAX_FRAME_MESSAGE).then_some(buffer);
+        shared.follow_frames[Compression::None.index()].get_or_init(|| frame);
+        Self(Arc::new(shared))
+    }
+
+    /// How many records: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.index.len()
+    }
+
+    /// The number of the first record.
+    pub fn first_seq_num(&self) -> SeqNum {
+        self.0.first
+    }
+
+    /// Position of the first record.
+    pub fn start(&self) -> Position {
+        Position { seq_num: self.0.first, timestamp: self.0.index[0].timestamp }
+    }
+
+    /// The number after the last record, and the last record's timestamp: the tail that this batch leaves behind.
+    pub fn end(&self) -> Position {
+        let last = self.0.index.last().expect("a batch is never empty");
+        Position { seq_num: self.0.first.saturating_add(self.len() as u64), timestamp: last.timestamp }
+    }
+
+    /// Metered bytes of all records.
+    pub fn metered(&self) -> usize {
+        self.0.index.last().map_or(0, |entry| entry.metered as usize)
+    }
+
+    /// The records as `ReadBatch.records` fields.
+    pub fn records_bytes(&self) -> &Bytes {
+        &self.0.records
+    }
+
+    /// Bytes of memory that the batch keeps, without the compressed frames that readers may add.
+    pub fn memory(&self) -> usize {
+        size_of::<Shared>() + self.0.index.len() * size_of::<Entry>() + self.0.records.len() + FRAME_HEAD_LEN
+    }
+
+    /// The whole frame that followers get for this batch, as `make` builds it the first time it is asked for.
+    ///
+    /// `None` if a batch of this size has no frame of its own and must be split.
+    pub fn follow_frame(&self, compression: Compression, make: impl FnOnce(&Batch) -> Option<Bytes>) -> Option<&Bytes> {
+        self.0.follow_frames[compression.index()].get_or_init(|| make(self)).as_ref()
+    }
+
+    /// All records of the batch.
+    pub fn whole(&self) -> BatchSlice {
+        BatchSlice { batch: self.clone(), range: 0..self.len() }
+    }
+
+    /// The records from `seq_num` on, if it is in the batch; all of them if it is before.
+    pub fn starting_at(&self, seq_num: SeqNum) -> Option<BatchSlice> {
+        let skipped = seq_num.since(self.0.first);
+        (skipped < self.len() as u64).then(|| BatchSlice { batch: self.clone(), range: skipped as usize..self.len() })
+    }
+
+    /// The number of the first record with this timestamp or a later one.
+    pub fn seek(&self, timestamp: Timestamp) -> Option<Position> {
+        let skipped = self.0.index.partition_point(|entry| entry.timestamp < timestamp);
+        let entry = self.0.index.get(skipped)?;
+        Some(Position { seq_num: self.0.first.saturating_add(skipped as u64), timestamp: entry.timestamp })
+    }
+
+    /// Where record `i` begins in the records' bytes; for `i == len()`, where they end.
+    fn offset(&self, i: usize) -> usize {
+        i.checked_sub(1).map_or(0, |before| self.0.index[before].end as usize)
+    }
+
+    /// Metered bytes of the records before `i`.
+    fn metered_before(&self, i: usize) -> usize {
+        i.checked_sub(1).map_or(0, |before| self.0.index[before].metered as usize)
+    }
+}
+
+fn put_records(buffer: &mut Vec<u8>, append: &AppendBatch, index: &[Entry], first: SeqNum) {
+    let mut seq_num = first;
+    for (record, entry) in append.records().zip(index) {
+        buffer.put_u8(layout::RECORD);
+        let len = layout::sequenced_record_len(seq_num, entry.timestamp, record.fields.len());
+        layout::put_varint(buffer, len as u64);
+        layout::put_uint_field(buffer, layout::SEQ_NUM, seq_num.get());
+        layout::put_uint_field(buffer, layout::TIMESTAMP, entry.timestamp.get());
+        let fields_at = buffer.len();
+        buffer.put_slice(record.fields);
+        layout::retag_fields(&mut buffer[fields_at..], record.headers_len);
+        seq_num = seq_num.saturating_add(1);
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("start", &self.start())
+            .field("end", &self.end())
+            .field("metered", &self.metered())
+            .finish()
+    }
+}
+
+/// Some consecutive records of a batch, possibly none: what is left of it after a bound cut it.
+#[derive(Clone)]
+pub struct BatchSlice {
+    batch: Batch,
+    range: Range<usize>,
+}
+
+impl BatchSlice {
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The batch that it is part of.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Whether it is all of its batch.
+    pub fn is_whole(&self) -> bool {
+        self.range == (0..self.batch.len())
+    }
+
+    /// The number of its first record; of an empty slice, where it lies.
+    pub fn first_seq_num(&self) -> SeqNum {
+        self.batch.0.first.saturating_add(self.range.start as u64)
+    }
+
+    /// The number after its last record.
+    pub fn end_seq_num(&self) -> SeqNum {
+        self.batch.0.first.saturating_add(self.range.end as u64)
+    }
+
+    /// Metered bytes of its records.
+    pub fn metered(&self) -> usize {
+        self.batch.metered_before(self.range.end) - self.batch.metered_before(self.range.start)
+    }
+
+    /// Its records as `ReadBatch.records` fields, shared with the batch.
+    pub fn bytes(&self) -> Bytes {
+        self.batch.0.records.slice(self.batch.offset(self.range.start)..self.batch.offset(self.range.end))
+    }
+
+    /// Bytes of [`BatchSlice::bytes`].
+    pub fn encoded_len(&self) -> usize {
+        self.batch.offset(self.range.end) - self.batch.offset(self.range.start)
+    }
+
+    /// Its records, in order.
+    pub fn records(&self) -> impl Iterator<Item = SequencedRecord<'_>> {
+        self.range.clone().map(|i| {
+            let timestamp = self.batch.0.index[i].timestamp;
+            let seq_num = self.batch.0.first.saturating_add(i as u64);
+            let mut rest = &self.batch.0.records[self.batch.offset(i)..self.batch.offset(i + 1)];
+            layout::take_tag(&mut rest, layout::RECORD);
+            let message = layout::take_delimited(&mut rest).expect("a batch is well formed from its making");
+            let skipped = layout::sequenced_record_len(seq_num, timestamp, 0);
+            SequencedRecord { seq_num, timestamp, fields: RecordFields::of_sequenced(&message[skipped..]) }
+        })
+    }
+
+    /// Keeps the longest beginning with at most `count` records, at most `metered` bytes of them, and only records
+    /// before `until`. Says which bound cut it, if one did.
+    #[must_use = "what was cut off may be the end of the read"]
+    pub fn cut(&mut self, count: u64, metered: u64, until: Option<Timestamp>) -> Cut {
+        let start = self.range.start;
+        let index = &self.batch.0.index[self.range.clone()];
+        let by_count = usize::try_from(count).unwrap_or(usize::MAX).min(index.len());
+        let before = self.batch.metered_before(start) as u64;
+        let by_metered = index.partition_point(|entry| u64::from(entry.metered) - before <= metered);
+        let by_until = until.map_or(index.len(), |until| index.partition_point(|entry| entry.timestamp < until));
+        let kept = by_count.min(by_metered).min(by_until);
+        let cut = if kept < index.len() { Cut::Short } else { Cut::Whole };
+        self.range.end = start + kept;
+        cut
+    }
+
+    /// Takes from the front as many records as fit into `encoded` bytes and leaves the rest; at least one, if any.
+    #[must_use]
+    pub fn split_to_fit(&mut self, encoded: usize) -> BatchSlice {
+        let start = self.batch.offset(self.range.start);
+        let index = &self.batch.0.index[self.range.clone()];
+        let fitting = index.partition_point(|entry| entry.end as usize - start <= encoded);
+        let middle = self.range.start + fitting.max(1).min(index.len());
+        let front = BatchSlice { batch: self.batch.clone(), range: self.range.start..middle };
+        self.range.start = middle;
+        front
+    }
+}
+
+impl fmt::Debug for BatchSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BatchSlice({}..{})", self.first_seq_num(), self.end_seq_num())
+    }
+}
+
+/// Whether a bound left records out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All records stayed.
+    Whole,
+    /// Some records at the end were left out.
+    Short,
+}

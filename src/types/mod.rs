@@ -1,0 +1,35 @@
+//! Values: names, positions, records, batches, limits, configurations, error codes.
+//!
+//! Everything here is plain data that cannot exist against its rules. Nothing here knows a runtime, a socket, a file, a
+//! clock, or another module of the crate; the only bytes it knows are those of a record (`layout`).
+
+mod append;
+mod batch;
+mod catalogue;
+mod compression;
+mod config;
+mod error;
+pub(crate) mod layout;
+pub mod limits;
+mod name;
+mod position;
+mod read;
+mod record;
+mod stream;
+
+pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
+pub(crate) use append::{CollectError, put_append_record};
+pub use batch::{Batch, BatchSlice, Cut};
+pub use catalogue::{BasinEntry, BasinInfo, Creation, Page, Provision, StreamEntry, StreamInfo};
+pub use compression::Compression;
+pub use config::{
+    BasinConfig, Cipher, RetentionPolicy, StorageClass, StreamConfig, StreamConfigLayer, Timestamping, TimestampingMode,
+};
+pub use error::{ApiError, Effect, ErrorCode, Retry};
+pub use name::{BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart};
+pub use position::{Position, SeqNum, Timestamp};
+pub use read::{ReadBounds, ReadRequest, ReadStart};
+pub use record::{
+    Command, FencingToken, FencingTokenTooLong, RecordError, RecordFields, SequencedRecord, metered_size,
+};
+pub use stream::{Head, StreamId};
