@@ -2,7 +2,7 @@
 //!
 //! This room knows no rule of the protocol. It is handed records that already have their numbers, together with the
 //! head that they leave behind, and gives them back as they were. What holds for every backend is tested by one suite
-//! ([`contract`]).
+//! (`contract`).
 //!
 //! ```text
 //!                  trim point        durable tail     assigned tail

@@ -16,6 +16,8 @@ mod position;
 mod read;
 mod record;
 mod stream;
+#[doc(hidden)]
+pub mod testing;
 
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
