@@ -1,9 +1,9 @@
 //! Why the service did not do what was asked. How a client is told is the server's to say.
 
 use crate::{
-    sequence::Rejection,
+    sequence::{OutOfRange, Rejection},
     store::StoreError,
-    types::{BasinName, Position, StreamName},
+    types::{BasinName, StreamName},
 };
 
 /// Why a request to the service failed.
@@ -37,11 +37,8 @@ pub enum Failure {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The read starts where nothing is and may not wait.
-    #[error("nothing to read there, the tail is {tail}")]
-    OutOfRange {
-        /// The durable tail.
-        tail: Position,
-    },
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -29,7 +29,7 @@ use self::{
     catalogue::Catalogue,
 };
 use crate::{
-    clock::Clock,
+    clock::{self, Clock},
     sequence::ReadMode,
     store::{Store, StoreError},
     types::{AppendAck, AppendInput, BasinName, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
@@ -125,7 +125,7 @@ impl Streams {
     pub async fn read(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<Option<ReadEvent>, Failure> {
         let mut session = ReadSession::open(stream, request, ReadMode::Unary).await?;
         loop {
-            match read::next(&mut session).await.transpose()? {
+            match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
                 event => return Ok(event),
             }
@@ -156,7 +156,7 @@ impl Streams {
             None => self.make_on_access(basin, name, access, layer).await?,
         };
         let stream = Stream::open(&*self.store, &entry, self.background.clone()).await?;
-        self.open_streams().insert(key, Open { stream: stream.clone(), used: Instant::now() });
+        self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
         Ok(stream)
     }
 
@@ -210,15 +210,16 @@ impl Streams {
             open.remove(key);
             return None;
         }
-        found.used = Instant::now();
+        found.used = clock::instant();
         Some(found.stream.clone())
     }
 
     /// Lets go of streams that nobody holds and nobody used since `idle_after` ago.
     fn close_idle(&self, idle_after: Duration) {
+        let now = clock::instant();
         self.open_streams().retain(|_, open| {
             let held = Arc::strong_count(&open.stream) > 1 || !open.stream.is_settled();
-            held || open.used.elapsed() < idle_after
+            held || now.duration_since(open.used) < idle_after
         });
     }
 

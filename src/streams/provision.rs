@@ -166,7 +166,21 @@ impl Streams {
             creation,
         };
         self.catalogue().put_stream::<StreamEntry>(basin, name, &entry, None).await?;
-        Ok(entry)
+        self.unless_basin_went(basin, name, entry).await
+    }
+
+    /// A basin whose deletion began after it was last looked at may have passed by the new stream already.
+    async fn unless_basin_went(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        entry: StreamEntry,
+    ) -> Result<StreamEntry, Failure> {
+        let Err(failure) = self.live_basin(basin).await else { return Ok(entry) };
+        if let Some(found) = self.catalogue().stream(basin, name).await? {
+            self.catalogue().remove_stream(basin, name, &found).await?;
+        }
+        Err(failure)
     }
 
     /// A stream's configuration, nothing left open.

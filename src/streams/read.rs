@@ -3,15 +3,16 @@
 //! ```text
 //!      ┌─────────── fell behind the ring ────────────┐
 //!      ▼                                             │
-//! CatchingUp ──► Arrived at the tail ─────────► Following
+//! CatchingUp ──── arrived at the tail ────────► Following
 //!      │                                             │
-//!      └──── bound met, or may not follow ──► Done ◄─┴── bound met, wait over, failure
+//!      └────── bound met, failure ──► Done ◄─────────┴── bound met, wait over, failure
 //! ```
 //!
 //! Polled where the work is, with the time as an argument: nothing here spawns, sleeps or blocks. Knows no frame.
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -19,9 +20,13 @@ use std::{
 
 use super::{Failure, Stream, stream::Ahead, waiters::Place};
 use crate::{
-    sequence::{Due, FollowClock, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
+    clock,
+    sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
-    types::{Batch, BatchSlice, Cut, Position, ReadRequest, SeqNum, limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS}},
+    types::{
+        Batch, BatchSlice, Cut, Position, ReadBounds, ReadRequest, SeqNum,
+        limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
+    },
 };
 
 /// A reader's session with a stream (`s2s.md` §7).
@@ -31,7 +36,7 @@ pub struct ReadSession {
     /// The record that comes next.
     next: SeqNum,
     remaining: Remaining,
-    may_follow: bool,
+    bounds: ReadBounds,
     clock: FollowClock,
     state: State,
 }
@@ -43,8 +48,6 @@ enum State {
         /// What was read and is not yet delivered.
         read: VecDeque<Batch>,
     },
-    /// At this tail, which the reader has not been told yet.
-    Arrived(Position),
     Following,
     Done,
 }
@@ -79,14 +82,14 @@ impl ReadSession {
         let start = match plan.start() {
             PlannedStart::Nothing => None,
             PlannedStart::At(seq_num) => Some(seq_num),
-            PlannedStart::Seek(timestamp) => Some(plan.sought(stream.seek(head.trim_point, timestamp).await?)?),
+            PlannedStart::Seek { from, timestamp } => Some(plan.sought(stream.seek(from, timestamp).await?)?),
         };
         Ok(Self {
             place: stream.enter(),
             stream,
             next: start.unwrap_or_default(),
-            remaining: plan.remaining(),
-            may_follow: plan.may_follow(),
+            remaining: plan.limits(),
+            bounds: request.bounds,
             clock: FollowClock::new(plan.wait()),
             state: start.map_or(State::Done, |_| State::catching_up()),
         })
@@ -100,15 +103,13 @@ impl ReadSession {
             match &self.state {
                 State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
                     Ok(CatchUp::Page(event)) => break Some(Ok(event)),
-                    Ok(CatchUp::AtTail(tail)) => self.arrive(tail, now),
+                    Ok(CatchUp::AtTail) => {
+                        self.clock.arrived(now);
+                        self.state = State::Following;
+                    }
                     Ok(CatchUp::BoundMet) => self.state = State::Done,
                     Err(failure) => break Some(Err(failure)),
                 },
-                State::Arrived(tail) => {
-                    let tail = *tail;
-                    self.state = State::Following;
-                    break Some(Ok(ReadEvent::Heartbeat(tail)));
-                }
                 State::Following => match ready!(self.poll_follow(cx, now)) {
                     Ok(Some(event)) => break Some(Ok(event)),
                     Ok(None) => {}
@@ -131,16 +132,6 @@ impl ReadSession {
         }
     }
 
-    fn arrive(&mut self, tail: Position, now: Instant) {
-        self.state = match self.may_follow && !self.clock.is_over_at_once() {
-            true => {
-                self.clock.arrived(now, heartbeat_interval());
-                State::Arrived(tail)
-            }
-            false => State::Done,
-        };
-    }
-
     fn poll_catch_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<CatchUp, Failure>> {
         loop {
             let State::CatchingUp { reading, read } = &mut self.state else {
@@ -161,7 +152,7 @@ impl ReadSession {
             let head = self.stream.durable_head()?;
             self.next = self.next.max(head.trim_point);
             if self.next >= head.tail.seq_num {
-                return Poll::Ready(Ok(CatchUp::AtTail(head.tail)));
+                return Poll::Ready(Ok(CatchUp::AtTail));
             }
             self.fetch(cx)?;
         }
@@ -217,13 +208,14 @@ impl ReadSession {
         match ahead {
             Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(slices, tail, now))),
             Ahead::Behind => {
+                self.clock.fell_behind();
                 self.state = State::catching_up();
                 Poll::Ready(Ok(None))
             }
             Ahead::Nothing => match self.clock.due(now) {
                 Due::Nothing => Poll::Pending,
                 Due::Heartbeat => {
-                    self.clock.beat(now, heartbeat_interval());
+                    self.clock.heartbeat_sent(now, heartbeat_interval());
                     Poll::Ready(Ok(Some(ReadEvent::Heartbeat(tail))))
                 }
                 Due::WaitOver => {
@@ -237,7 +229,7 @@ impl ReadSession {
     /// Passes on what was appended: whole batches as they are where nothing bounds the read.
     fn deliver(&mut self, slices: Vec<BatchSlice>, tail: Position, now: Instant) -> Option<ReadEvent> {
         self.clock.delivered(now, heartbeat_interval());
-        if self.remaining.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
+        if self.bounds.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
             self.next = slices.last().map_or(self.next, BatchSlice::end_seq_num);
             return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
         }
@@ -259,7 +251,7 @@ impl Drop for ReadSession {
 /// How catching up goes on.
 enum CatchUp {
     Page(ReadEvent),
-    AtTail(Position),
+    AtTail,
     BoundMet,
 }
 
@@ -300,24 +292,26 @@ impl Page {
 
 /// Time without a frame after which a reader hears that it is still at the tail, drawn anew each time (`s2s.md` §7.2).
 fn heartbeat_interval() -> Duration {
-    Duration::from_millis(rand::random_range(5_000..15_000))
+    rand::random_range(HEARTBEAT_INTERVAL)
 }
 
-/// What comes next for the reader, with the runtime's timer for what is due although no record came.
-pub(super) async fn next(session: &mut ReadSession) -> Option<Result<ReadEvent, Failure>> {
-    loop {
-        let now = tokio::time::Instant::now().into_std();
-        let due = match poll_fn(|cx| Poll::Ready(session.poll_next(cx, now))).await {
-            Poll::Ready(next) => return next,
-            Poll::Pending => session.next_deadline(),
-        };
-        let changed = poll_fn(|cx| session.poll_next(cx, now));
-        match due {
-            None => return changed.await,
-            Some(due) => match tokio::time::timeout_at(due.into(), changed).await {
-                Ok(next) => return next,
-                Err(_elapsed) => {}
-            },
+impl ReadSession {
+    /// What comes next, with the runtime's timer for what is due although no record came.
+    pub async fn next(&mut self) -> Option<Result<ReadEvent, Failure>> {
+        loop {
+            let polled = poll_fn(|cx| Poll::Ready(self.poll_next(cx, clock::instant()))).await;
+            let due = match polled {
+                Poll::Ready(next) => return next,
+                Poll::Pending => self.next_deadline(),
+            };
+            let record = poll_fn(|cx| self.poll_next(cx, clock::instant()));
+            match due {
+                None => return record.await,
+                Some(due) => match tokio::time::timeout_at(due.into(), record).await {
+                    Ok(next) => return next,
+                    Err(_due) => {}
+                },
+            }
         }
     }
 }
