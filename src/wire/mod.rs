@@ -1,3 +1,4 @@
 //! wire
 
 pub mod negotiate;
+pub mod params;
