@@ -1,4 +1,5 @@
 //! wire
 
+pub mod json;
 pub mod negotiate;
 pub mod params;
