@@ -14,6 +14,7 @@ pub mod limits;
 mod name;
 mod position;
 mod read;
+mod reconfigure;
 mod record;
 mod stream;
 #[doc(hidden)]
@@ -31,6 +32,7 @@ pub use error::{ApiError, Effect, ErrorCode, Retry};
 pub use name::{BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart};
 pub use position::{Position, SeqNum, Timestamp};
 pub use read::{ReadBounds, ReadRequest, ReadStart};
+pub use reconfigure::{BasinReconfiguration, Change, StreamReconfiguration};
 pub use record::{
     Command, FencingToken, FencingTokenTooLong, RecordError, RecordFields, SequencedRecord, metered_size,
 };

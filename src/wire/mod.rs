@@ -1,1 +1,6 @@
 //! wire
+
+pub mod catalogue;
+pub mod json;
+pub mod negotiate;
+pub mod params;

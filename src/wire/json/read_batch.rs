@@ -1,0 +1,217 @@
+//! Records on their way out in JSON, and positions (`data-plane.md` §6.2).
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, display::Base64Display, engine::general_purpose::STANDARD as BASE64};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    ser::{SerializeStruct as _, SerializeTuple as _},
+};
+
+use super::{JsonError, decode_object, encode, encode_with_capacity};
+use crate::{
+    types::{BatchSlice, Position, RecordFields, SeqNum, SequencedRecord, Timestamp},
+    wire::negotiate::S2Format,
+};
+
+/// Writes records and, where it is known, the tail, straight from the batches that hold them.
+///
+/// As raw text each invalid sequence of UTF-8 becomes U+FFFD.
+pub fn encode_read_batch(slices: &[BatchSlice], tail: Option<Position>, format: S2Format) -> Vec<u8> {
+    let batch = ReadBatchJson { slices, tail, format };
+    encode_with_capacity(batch.estimated_len(), &batch)
+}
+
+/// Writes a tail: the answer to check-tail.
+pub fn encode_tail(tail: Position) -> Vec<u8> {
+    encode(&TailJson { tail: tail.into() })
+}
+
+/// Reads a tail.
+pub fn decode_tail(body: &[u8]) -> Result<Position, JsonError> {
+    decode_object(body).map(|TailJson { tail }| tail.into())
+}
+
+/// A record as it was read from JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonRecord {
+    /// Its number.
+    pub seq_num: SeqNum,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// Names and values, in order.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Reads what [`encode_read_batch`] writes: the records, and the tail if it is there.
+pub fn decode_read_batch(body: &[u8], format: S2Format) -> Result<(Vec<JsonRecord>, Option<Position>), JsonError> {
+    let batch: OwnedBatchJson<'_> = decode_object(body)?;
+    let records = batch.records.into_iter().enumerate();
+    let records = records.map(|(index, record)| record.decode(format).ok_or(JsonError::Base64 { index }));
+    Ok((records.collect::<Result<_, _>>()?, batch.tail.map(Position::from)))
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct PositionJson {
+    seq_num: u64,
+    timestamp: u64,
+}
+
+impl From<Position> for PositionJson {
+    fn from(position: Position) -> Self {
+        Self { seq_num: position.seq_num.get(), timestamp: position.timestamp.get() }
+    }
+}
+
+impl From<PositionJson> for Position {
+    fn from(position: PositionJson) -> Self {
+        Position::new(position.seq_num, position.timestamp)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TailJson {
+    tail: PositionJson,
+}
+
+struct ReadBatchJson<'a> {
+    slices: &'a [BatchSlice],
+    tail: Option<Position>,
+    format: S2Format,
+}
+
+impl ReadBatchJson<'_> {
+    /// About as many bytes as the JSON takes if little of it needs escapes: base64 grows by a third, and each record
+    /// has the names of its fields.
+    fn estimated_len(&self) -> usize {
+        let records: usize = self.slices.iter().map(BatchSlice::len).sum();
+        let encoded: usize = self.slices.iter().map(BatchSlice::encoded_len).sum();
+        let content = match self.format {
+            S2Format::Raw => encoded + encoded / 16,
+            S2Format::Base64 => encoded / 3 * 4,
+        };
+        96 + records * 80 + content
+    }
+}
+
+impl Serialize for ReadBatchJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut batch = serializer.serialize_struct("ReadBatch", 2)?;
+        batch.serialize_field("records", &RecordsJson(self))?;
+        if let Some(tail) = self.tail {
+            batch.serialize_field("tail", &PositionJson::from(tail))?;
+        }
+        batch.end()
+    }
+}
+
+struct RecordsJson<'a>(&'a ReadBatchJson<'a>);
+
+impl Serialize for RecordsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let records = self.0.slices.iter().flat_map(BatchSlice::records);
+        serializer.collect_seq(records.map(|record| RecordJson { record, format: self.0.format }))
+    }
+}
+
+struct RecordJson<'a> {
+    record: SequencedRecord<'a>,
+    format: S2Format,
+}
+
+impl Serialize for RecordJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let SequencedRecord { seq_num, timestamp, fields } = self.record;
+        let mut record = serializer.serialize_struct("SequencedRecord", 4)?;
+        record.serialize_field("seq_num", &seq_num.get())?;
+        record.serialize_field("timestamp", &timestamp.get())?;
+        if fields.headers().next().is_some() {
+            record.serialize_field("headers", &HeadersJson { fields, format: self.format })?;
+        }
+        let body = fields.body();
+        if !body.is_empty() {
+            record.serialize_field("body", &TextJson { bytes: body, format: self.format })?;
+        }
+        record.end()
+    }
+}
+
+struct HeadersJson<'a> {
+    fields: RecordFields<'a>,
+    format: S2Format,
+}
+
+impl Serialize for HeadersJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let format = self.format;
+        serializer.collect_seq(self.fields.headers().map(|(name, value)| HeaderJson {
+            name: TextJson { bytes: name, format },
+            value: TextJson { bytes: value, format },
+        }))
+    }
+}
+
+struct HeaderJson<'a> {
+    name: TextJson<'a>,
+    value: TextJson<'a>,
+}
+
+impl Serialize for HeaderJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut header = serializer.serialize_tuple(2)?;
+        header.serialize_element(&self.name)?;
+        header.serialize_element(&self.value)?;
+        header.end()
+    }
+}
+
+/// Bytes of a record as a string.
+struct TextJson<'a> {
+    bytes: &'a [u8],
+    format: S2Format,
+}
+
+impl Serialize for TextJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.format {
+            S2Format::Raw => serializer.serialize_str(&String::from_utf8_lossy(self.bytes)),
+            S2Format::Base64 => serializer.collect_str(&Base64Display::new(self.bytes, &BASE64)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct OwnedBatchJson<'a> {
+    #[serde(borrow)]
+    records: Vec<OwnedRecordJson<'a>>,
+    tail: Option<PositionJson>,
+}
+
+#[derive(Deserialize)]
+struct OwnedRecordJson<'a> {
+    seq_num: u64,
+    timestamp: u64,
+    #[serde(borrow, default)]
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(borrow, default)]
+    body: Cow<'a, str>,
+}
+
+impl OwnedRecordJson<'_> {
+    /// `None` if a string should be base64 and is not.
+    fn decode(self, format: S2Format) -> Option<JsonRecord> {
+        let bytes = |text: Cow<'_, str>| match format {
+            S2Format::Raw => Some(text.into_owned().into_bytes()),
+            S2Format::Base64 => BASE64.decode(&*text).ok(),
+        };
+        let headers = self.headers.into_iter().map(|(name, value)| Some((bytes(name)?, bytes(value)?)));
+        Some(JsonRecord {
+            seq_num: SeqNum::new(self.seq_num),
+            timestamp: Timestamp::new(self.timestamp),
+            headers: headers.collect::<Option<_>>()?,
+            body: bytes(self.body)?,
+        })
+    }
+}
