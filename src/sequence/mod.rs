@@ -12,6 +12,8 @@
 
 mod admit;
 mod follow;
+#[doc(hidden)]
+pub mod model;
 mod read;
 
 pub use admit::{Rejection, Sequencer};

@@ -221,3 +221,6 @@ impl Remaining {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
