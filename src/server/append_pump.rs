@@ -11,7 +11,6 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -28,10 +27,10 @@ use super::{
 };
 use crate::{
     clock,
-    streams::{AppendSession, Failure},
+    streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
-    wire::{self, Advice, DecodeError, FrameBuf, FrameBuffer, InputError},
+    wire::{self, Advice, FrameBuf, FrameBuffer, FrameError},
 };
 
 /// Bytes of frames read ahead while an input waits to be admitted: enough to keep h2's small frames from piling up
@@ -91,7 +90,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         }
         let phase = self.drain.poll(cx);
         if phase == Phase::Ending && self.session.is_open() {
-            self.refuse(ApiError::new(ErrorCode::ServerDraining, "the server stops; send what is not acknowledged again"));
+            self.refuse(ApiError::new(
+                ErrorCode::ServerDraining,
+                "the server stops; send what is not acknowledged again",
+            ));
         }
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
@@ -145,15 +147,18 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => {
                     self.telemetry.frames_in(1);
-                    return Poll::Ready(wire::append_input_of(frame).map(Some).map_err(refusal));
+                    let input = wire::append_input_of_frame(frame);
+                    return Poll::Ready(
+                        input.map(Some).map_err(|error| respond::input_error(error, ErrorCode::BadFrame)),
+                    );
                 }
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(bad_frame(error.into()))),
+                Err(error) => return Poll::Ready(Err(bad_frame(error))),
             }
             match self.poll_request(cx) {
                 Poll::Ready(Some(chunk)) => self.frames.push(chunk),
                 Poll::Ready(None) => {
-                    let end = self.frames.finish().map_err(|error| bad_frame(error.into()));
+                    let end = self.frames.finish().map_err(bad_frame);
                     return Poll::Ready(end.map(|()| None));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -240,6 +245,6 @@ pub(super) const fn advice(phase: Phase) -> Advice {
     }
 }
 
-fn bad_frame(error: DecodeError) -> ApiError {
+fn bad_frame(error: FrameError) -> ApiError {
     ApiError::new(ErrorCode::BadFrame, error.to_string())
 }

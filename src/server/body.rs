@@ -30,10 +30,7 @@ impl http_body::Body for Body {
     type Data = FrameBuf;
     type Error = Infallible;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<FrameBuf>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<FrameBuf>, Infallible>>> {
         let chunk = match self.get_mut() {
             Body::Whole(whole) => Poll::Ready(whole.take()),
             Body::Append(pump) => pump.poll_chunk(cx),

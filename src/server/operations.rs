@@ -260,7 +260,7 @@ async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, 
     match request::body_type(&parts.headers) {
         BodyType::Protobuf => {
             let message = taken(body, &parts.headers, ErrorCode::BadProto).await?;
-            Ok(wire::decode_append_input(message)?)
+            wire::decode_append_input(message).map_err(|error| respond::input_error(error, ErrorCode::BadProto))
         }
         _ => {
             let format = request::s2_format(&parts.headers)?;
@@ -273,7 +273,10 @@ async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, 
 async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
     match request::body_type(headers) {
         BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
-        _ => Err(ApiError::new(ErrorCode::BadJson, "the request needs a JSON body with `Content-Type: application/json`")),
+        _ => Err(ApiError::new(
+            ErrorCode::BadJson,
+            "the request needs a JSON body with `Content-Type: application/json`",
+        )),
     }
 }
 

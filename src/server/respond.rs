@@ -9,7 +9,7 @@ use crate::{
     store::StoreError,
     streams::Failure,
     types::{ApiError, Compression, ErrorCode, Provision},
-    wire::{self, FrameBuf},
+    wire::{self, FrameBuf, InputError},
 };
 
 /// Responses of this size and more are compressed when the client accepts it.
@@ -73,6 +73,15 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         },
     };
     ApiError::new(code, failure.to_string())
+}
+
+/// What an input that could not be read is to a client; `malformed` is the code for bytes that do not decode.
+pub(super) fn input_error(error: InputError, malformed: ErrorCode) -> ApiError {
+    let code = match error {
+        InputError::Malformed(_) => malformed,
+        InputError::Invalid(_) | InputError::FencingTokenTooLong(_) => ErrorCode::Invalid,
+    };
+    ApiError::new(code, error.to_string())
 }
 
 /// The response that tells of a refusal.

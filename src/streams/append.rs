@@ -139,11 +139,7 @@ impl AppendSession {
         }
     }
 
-    fn poll_reached(
-        &self,
-        cx: &Context<'_>,
-        end: SeqNum,
-    ) -> Poll<Result<crate::types::Position, Failure>> {
+    fn poll_reached(&self, cx: &Context<'_>, end: SeqNum) -> Poll<Result<crate::types::Position, Failure>> {
         match self.stream.reached(end, &self.place, cx) {
             Ok(Some(tail)) => Poll::Ready(Ok(tail)),
             Ok(None) => Poll::Pending,

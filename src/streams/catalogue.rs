@@ -104,8 +104,7 @@ impl<'a> Catalogue<'a> {
         start_after: &StreamNamePart,
         limit: usize,
     ) -> Result<Page<StreamInfo>, Failure> {
-        let range =
-            Range { table: format!("s/{basin}/"), prefix: prefix.as_str(), start_after: start_after.as_str() };
+        let range = Range { table: format!("s/{basin}/"), prefix: prefix.as_str(), start_after: start_after.as_str() };
         self.list(range, limit, |name, value| {
             let entry = decode_stream_entry(value).map_err(damaged)?;
             Ok(StreamInfo {
