@@ -107,7 +107,9 @@ struct VersionJson {
     v: u64,
 }
 
+// No field is passed over: what adds one makes a new version.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BasinEntryJson {
     v: u64,
     config: BasinConfigJson,
@@ -118,6 +120,7 @@ struct BasinEntryJson {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StreamEntryJson {
     v: u64,
     id: String,
@@ -168,4 +171,127 @@ fn decode_stream_id(text: &str) -> Result<StreamId, EntryError> {
     let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let id = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32 && text.bytes().all(digits));
     id.map(StreamId::new).ok_or_else(|| EntryError::Damaged(format!("{text:?} is not a stream id")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use proptest::{option, prelude::*};
+
+    use super::*;
+    use crate::types::{Cipher, RetentionPolicy, StorageClass, TimestampingMode};
+
+    fn layers() -> impl Strategy<Value = StreamConfigLayer> {
+        let age = any::<NonZeroU64>().prop_map(RetentionPolicy::Age);
+        let retention = prop_oneof![age, Just(RetentionPolicy::Infinite)];
+        let modes = [TimestampingMode::ClientPrefer, TimestampingMode::ClientRequire, TimestampingMode::Arrival];
+        (
+            option::of(any::<String>().prop_map(|class| StorageClass::new(&class))),
+            option::of(retention),
+            option::of(prop::sample::select(modes.to_vec())),
+            option::of(any::<bool>()),
+            option::of(any::<u64>()),
+        )
+            .prop_map(|(class, retention, mode, uncapped, min_age)| StreamConfigLayer {
+                storage_class: class,
+                retention_policy: retention,
+                timestamping_mode: mode,
+                timestamping_uncapped: uncapped,
+                delete_on_empty_min_age_secs: min_age,
+            })
+    }
+
+    fn ciphers() -> impl Strategy<Value = Option<Cipher>> {
+        option::of(prop_oneof![Just(Cipher::Aegis256), Just(Cipher::Aes256Gcm)])
+    }
+
+    fn basin_configs() -> impl Strategy<Value = BasinConfig> {
+        (layers(), ciphers(), any::<bool>(), any::<bool>()).prop_map(|(layer, cipher, on_append, on_read)| {
+            BasinConfig {
+                default_stream_config: layer,
+                stream_cipher: cipher,
+                create_stream_on_append: on_append,
+                create_stream_on_read: on_read,
+            }
+        })
+    }
+
+    fn creations<C: std::fmt::Debug>(configs: impl Strategy<Value = C>) -> impl Strategy<Value = Option<Creation<C>>> {
+        let creation = (".{0,9}", configs);
+        option::of(creation.prop_map(|(token, config)| Creation { token: RequestToken::new(&token).unwrap(), config }))
+    }
+
+    fn times() -> impl Strategy<Value = (Timestamp, Option<Timestamp>)> {
+        let time = any::<u64>().prop_map(Timestamp::new);
+        (time.clone(), option::of(time))
+    }
+
+    proptest! {
+        #[test]
+        fn basins_come_back(
+            config in basin_configs(),
+            location in option::of(any::<String>()),
+            (created_at, deleted_at) in times(),
+            creation in creations(basin_configs()),
+        ) {
+            let entry = BasinEntry { config, location, created_at, deleted_at, creation };
+            prop_assert_eq!(decode_basin_entry(&encode_basin_entry(&entry)), Ok(entry));
+        }
+
+        #[test]
+        fn streams_come_back(
+            id in any::<u128>(),
+            config in layers(),
+            cipher in ciphers(),
+            (created_at, deleted_at) in times(),
+            creation in creations(layers()),
+        ) {
+            let config = config.over(&StreamConfigLayer::default());
+            let entry =
+                StreamEntry { id: StreamId::new(id), config, cipher, created_at, deleted_at, creation };
+            prop_assert_eq!(decode_stream_entry(&encode_stream_entry(&entry)), Ok(entry));
+        }
+    }
+
+    const STREAM: &str = r#"{"v":1,"id":"000000000000000000000000000000ff","config":{"storage_class":"express","retention_policy":{"age":604800},"timestamping":{"mode":"client-prefer","uncapped":false},"delete_on_empty":{"min_age_secs":0}},"cipher":"aegis-256","created_at":5,"deleted_at":6,"creation":{"token":"t","config":{"storage_class":null,"retention_policy":{"infinite":{}},"timestamping":{"mode":"arrival","uncapped":null},"delete_on_empty":null}}}"#;
+    const BASIN: &str = r#"{"v":1,"config":{"default_stream_config":null,"stream_cipher":"aes-256-gcm","create_stream_on_append":true,"create_stream_on_read":false},"location":"here","created_at":5,"deleted_at":null,"creation":null}"#;
+
+    #[test]
+    fn the_stored_form_stays_as_it_is() {
+        let stream = decode_stream_entry(STREAM.as_bytes()).unwrap();
+        assert_eq!(stream.id, StreamId::new(0xff));
+        assert_eq!(stream.creation.as_ref().unwrap().config.timestamping_mode, Some(TimestampingMode::Arrival));
+        assert_eq!(String::from_utf8_lossy(&encode_stream_entry(&stream)), STREAM);
+        let basin = decode_basin_entry(BASIN.as_bytes()).unwrap();
+        assert_eq!(basin.location.as_deref(), Some("here"));
+        assert_eq!(String::from_utf8_lossy(&encode_basin_entry(&basin)), BASIN);
+    }
+
+    #[test]
+    fn a_newer_version_is_recognised_whatever_else_it_says() {
+        let newer = Err(EntryError::NewerVersion { found: 2 });
+        assert_eq!(decode_stream_entry(br#"{"v":2,"id":7,"rest":"else"}"#).map(drop), newer);
+        assert_eq!(decode_basin_entry(&BASIN.replace("\"v\":1", "\"v\":2").into_bytes()).map(drop), newer);
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let damaged_streams = [
+            String::new(),
+            "{}".into(),
+            "[]".into(),
+            STREAM[..STREAM.len() - 1].into(),
+            STREAM.replace("\"v\":1", "\"v\":0"),
+            STREAM.replace("00ff", "00FF"),
+            STREAM.replace("00ff", "0ff"),
+            STREAM.replace("604800", "0"),
+            STREAM.replace("\"t\"", "\"ttttttttttttttttttttttttttttttttttttt\""),
+        ];
+        for bytes in damaged_streams {
+            let decoded = decode_stream_entry(bytes.as_bytes());
+            assert!(matches!(decoded, Err(EntryError::Damaged(_))), "{bytes}: {decoded:?}");
+        }
+        assert!(matches!(decode_basin_entry(STREAM.as_bytes()), Err(EntryError::Damaged(_))), "another kind of entry");
+    }
 }

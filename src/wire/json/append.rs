@@ -129,12 +129,13 @@ impl<'de> RecordsWriter<'de> {
     }
 
     fn write(&mut self, timestamp: Option<u64>, body: &Piece<'de>) {
-        if mem::take(&mut self.strings.not_base64) {
-            self.not_base64.get_or_insert(self.messages.len());
-        }
+        let not_base64 = mem::take(&mut self.strings.not_base64);
         // One record too many is enough to say so; those behind it only have to be JSON.
         if self.messages.len() > MAX_BATCH_RECORDS {
             return;
+        }
+        if not_base64 {
+            self.not_base64.get_or_insert(self.messages.len());
         }
         let decoded = &self.strings.decoded[..];
         let headers = self.headers.iter().map(|(name, value)| (name.bytes(decoded), value.bytes(decoded)));
@@ -348,3 +349,6 @@ impl<'de> Visitor<'de> for &mut Strings {
         Ok(self.decode(text))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,3 +207,185 @@ impl From<CipherJson> for Cipher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(json: &str) -> Result<StreamConfigLayer, JsonError> {
+        decode_stream_config(json.as_bytes())
+    }
+
+    fn age(seconds: u64) -> RetentionPolicy {
+        RetentionPolicy::Age(NonZeroU64::new(seconds).unwrap())
+    }
+
+    #[test]
+    fn every_stream_setting() {
+        // control-plane.md §3.1
+        let empty = StreamConfigLayer::default();
+        let cases = [
+            ("{}", empty.clone()),
+            (
+                r#"{"storage_class":null,"retention_policy":null,"timestamping":null,"delete_on_empty":null}"#,
+                empty.clone(),
+            ),
+            (r#"{"timestamping":{"mode":null,"uncapped":null},"unknown":[{}]}"#, empty.clone()),
+            (r#"{"timestamping":{}}"#, empty.clone()),
+            (
+                r#"{"storage_class":"standard"}"#,
+                StreamConfigLayer { storage_class: Some(StorageClass::new("standard")), ..empty.clone() },
+            ),
+            (
+                r#"{"retention_policy":{"age":86400}}"#,
+                StreamConfigLayer { retention_policy: Some(age(86_400)), ..empty.clone() },
+            ),
+            (
+                r#"{"retention_policy":{"infinite":{}}}"#,
+                StreamConfigLayer { retention_policy: Some(RetentionPolicy::Infinite), ..empty.clone() },
+            ),
+            (
+                r#"{"timestamping":{"mode":"client-prefer"}}"#,
+                StreamConfigLayer { timestamping_mode: Some(TimestampingMode::ClientPrefer), ..empty.clone() },
+            ),
+            (
+                r#"{"timestamping":{"mode":"client-require","uncapped":false}}"#,
+                StreamConfigLayer {
+                    timestamping_mode: Some(TimestampingMode::ClientRequire),
+                    timestamping_uncapped: Some(false),
+                    ..empty.clone()
+                },
+            ),
+            (
+                r#"{"timestamping":{"mode":"arrival","uncapped":true}}"#,
+                StreamConfigLayer {
+                    timestamping_mode: Some(TimestampingMode::Arrival),
+                    timestamping_uncapped: Some(true),
+                    ..empty.clone()
+                },
+            ),
+            (
+                r#"{"delete_on_empty":{"min_age_secs":60}}"#,
+                StreamConfigLayer { delete_on_empty_min_age_secs: Some(60), ..empty.clone() },
+            ),
+            (
+                r#"{"delete_on_empty":{"min_age_secs":0}}"#,
+                StreamConfigLayer { delete_on_empty_min_age_secs: Some(0), ..empty.clone() },
+            ),
+            (r#"{"delete_on_empty":{}}"#, StreamConfigLayer { delete_on_empty_min_age_secs: Some(0), ..empty }),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(layer(json), Ok(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn refused_stream_settings() {
+        // control-plane.md §3.1, errors.md §4.1
+        for json in [
+            "",
+            "{",
+            "null",
+            "[]",
+            r#""express""#,
+            r#"{"storage_class":1}"#,
+            r#"{"retention_policy":{}}"#,
+            r#"{"retention_policy":"infinite"}"#,
+            r#"{"retention_policy":{"infinite":null}}"#,
+            r#"{"retention_policy":{"infinite":[]}}"#,
+            r#"{"retention_policy":{"age":1,"infinite":{}}}"#,
+            r#"{"retention_policy":{"age":-1}}"#,
+            r#"{"retention_policy":{"age":1.5}}"#,
+            r#"{"retention_policy":{"age":"1"}}"#,
+            r#"{"retention_policy":{"age":null}}"#,
+            r#"{"retention_policy":{"forever":{}}}"#,
+            r#"{"timestamping":"arrival"}"#,
+            r#"{"timestamping":[null,null]}"#,
+            r#"{"timestamping":{"mode":"Arrival"}}"#,
+            r#"{"timestamping":{"mode":"client_prefer"}}"#,
+            r#"{"timestamping":{"uncapped":1}}"#,
+            r#"{"delete_on_empty":{"min_age_secs":-1}}"#,
+            r#"{"delete_on_empty":60}"#,
+        ] {
+            assert!(matches!(layer(json), Err(JsonError::Malformed(_))), "{json}: {:?}", layer(json));
+        }
+        assert_eq!(layer(r#"{"retention_policy":{"age":0}}"#), Err(JsonError::RetentionAgeZero));
+        let syntax_first = layer(r#"{"retention_policy":{"age":0},"delete_on_empty":1}"#);
+        assert!(matches!(syntax_first, Err(JsonError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_stream_configuration_is_shown_whole() {
+        // control-plane.md §3.4
+        let json = encode_stream_config(&StreamConfig::default());
+        let expected = r#"{"storage_class":"express","retention_policy":{"age":604800},"timestamping":{"mode":"client-prefer","uncapped":false},"delete_on_empty":{"min_age_secs":0}}"#;
+        assert_eq!(String::from_utf8_lossy(&json), expected);
+        let infinite = StreamConfig { retention_policy: RetentionPolicy::Infinite, ..Default::default() };
+        let json = String::from_utf8(encode_stream_config(&infinite)).unwrap();
+        assert!(json.contains(r#""retention_policy":{"infinite":{}}"#), "{json}");
+        assert_eq!(layer(&json).unwrap().over(&StreamConfigLayer::default()), infinite);
+    }
+
+    #[test]
+    fn every_basin_setting() {
+        // control-plane.md §3.2
+        let default = BasinConfig::default();
+        let cases = [
+            ("{}", default.clone()),
+            (r#"{"default_stream_config":null,"stream_cipher":null}"#, default.clone()),
+            (r#"{"default_stream_config":{}}"#, default.clone()),
+            (
+                r#"{"default_stream_config":{"retention_policy":{"age":1}},"stream_cipher":"aegis-256"}"#,
+                BasinConfig {
+                    default_stream_config: StreamConfigLayer { retention_policy: Some(age(1)), ..Default::default() },
+                    stream_cipher: Some(Cipher::Aegis256),
+                    ..default.clone()
+                },
+            ),
+            (
+                r#"{"stream_cipher":"aes-256-gcm","create_stream_on_append":true}"#,
+                BasinConfig {
+                    stream_cipher: Some(Cipher::Aes256Gcm),
+                    create_stream_on_append: true,
+                    ..default.clone()
+                },
+            ),
+            (r#"{"create_stream_on_read":true}"#, BasinConfig { create_stream_on_read: true, ..default }),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(decode_basin_config(json.as_bytes()), Ok(expected), "{json}");
+        }
+        for json in [
+            r#"{"create_stream_on_append":null}"#,
+            r#"{"create_stream_on_read":null}"#,
+            r#"{"create_stream_on_read":"true"}"#,
+            r#"{"stream_cipher":"aes"}"#,
+            r#"{"default_stream_config":[]}"#,
+        ] {
+            assert!(matches!(decode_basin_config(json.as_bytes()), Err(JsonError::Malformed(_))), "{json}");
+        }
+        let no_age = br#"{"default_stream_config":{"retention_policy":{"age":0}}}"#;
+        assert_eq!(decode_basin_config(no_age), Err(JsonError::RetentionAgeZero));
+    }
+
+    #[test]
+    fn a_basin_configuration_is_shown_with_null_for_what_is_open() {
+        // control-plane.md §3.4, clients.md
+        let shown = |config: &BasinConfig| String::from_utf8(encode_basin_config(config)).unwrap();
+        assert_eq!(
+            shown(&BasinConfig::default()),
+            r#"{"default_stream_config":null,"stream_cipher":null,"create_stream_on_append":false,"create_stream_on_read":false}"#
+        );
+        let uncapped = StreamConfigLayer { timestamping_uncapped: Some(true), ..Default::default() };
+        let config = BasinConfig {
+            default_stream_config: uncapped,
+            stream_cipher: Some(Cipher::Aes256Gcm),
+            create_stream_on_append: true,
+            create_stream_on_read: false,
+        };
+        assert_eq!(
+            shown(&config),
+            r#"{"default_stream_config":{"storage_class":"express","retention_policy":null,"timestamping":{"mode":null,"uncapped":true},"delete_on_empty":null},"stream_cipher":"aes-256-gcm","create_stream_on_append":true,"create_stream_on_read":false}"#
+        );
+    }
+}

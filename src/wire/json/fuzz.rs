@@ -47,3 +47,31 @@ fn expected(append: &AppendBatch) -> Vec<JsonRecord> {
     };
     append.records().zip(1..).map(record).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes(data in any::<Vec<u8>>()) {
+            append_json(&data);
+        }
+
+        #[test]
+        fn batches_of_odd_records(
+            records in prop::collection::vec(
+                (any::<Option<u64>>(), prop::collection::vec(("[a-z=]{0,4}", "[a-zA-Z+/=]{0,8}"), 0..3), ".{0,8}"),
+                1..4,
+            ),
+        ) {
+            let records: Vec<_> = records
+                .iter()
+                .map(|(timestamp, headers, body)| serde_json::json!({ "timestamp": timestamp, "headers": headers, "body": body }))
+                .collect();
+            append_json(serde_json::json!({ "records": records }).to_string().as_bytes());
+        }
+    }
+}

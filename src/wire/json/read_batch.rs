@@ -215,3 +215,101 @@ impl OwnedRecordJson<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{types::Batch, wire::json::decode_append_input};
+
+    /// The records of an append as base64 JSON, numbered from `first` on.
+    fn batch(first: u64, records: &str) -> Batch {
+        let json = format!(r#"{{"records":{records}}}"#);
+        let input = decode_append_input(json.as_bytes(), S2Format::Base64).unwrap();
+        Batch::sequence(&input.batch, SeqNum::new(first), |timestamp| timestamp.unwrap())
+    }
+
+    fn encoded(slices: &[BatchSlice], tail: Option<Position>, format: S2Format) -> String {
+        String::from_utf8(encode_read_batch(slices, tail, format)).unwrap()
+    }
+
+    #[test]
+    fn the_example_of_the_contract() {
+        // data-plane.md §6.2; base64 of k, v and hello
+        let batch = batch(
+            42,
+            r#"[{"timestamp":1713812735000,"headers":[["aw==","dg=="]],"body":"aGVsbG8="},{"timestamp":1713812735000}]"#,
+        );
+        let tail = Some(batch.end());
+        let (records, tail_field) = (
+            r#""records":[{"seq_num":42,"timestamp":1713812735000,"headers":[["k","v"]],"body":"hello"},{"seq_num":43,"timestamp":1713812735000}]"#,
+            r#""tail":{"seq_num":44,"timestamp":1713812735000}"#,
+        );
+        assert_eq!(encoded(&[batch.whole()], tail, S2Format::Raw), format!("{{{records},{tail_field}}}"));
+        assert_eq!(encoded(&[batch.whole()], None, S2Format::Raw), format!("{{{records}}}"));
+        assert_eq!(
+            encoded(&[batch.whole()], None, S2Format::Base64),
+            r#"{"records":[{"seq_num":42,"timestamp":1713812735000,"headers":[["aw==","dg=="]],"body":"aGVsbG8="},{"seq_num":43,"timestamp":1713812735000}]}"#
+        );
+    }
+
+    #[test]
+    fn records_are_always_there() {
+        assert_eq!(encoded(&[], None, S2Format::Raw), r#"{"records":[]}"#);
+        let heartbeat = encoded(&[], Some(Position::new(7, 8)), S2Format::Raw);
+        assert_eq!(heartbeat, r#"{"records":[],"tail":{"seq_num":7,"timestamp":8}}"#);
+    }
+
+    #[test]
+    fn several_slices_make_one_array() {
+        let (a, b) = (batch(0, r#"[{"timestamp":1},{"timestamp":2}]"#), batch(2, r#"[{"timestamp":3}]"#));
+        let json = encoded(&[a.starting_at(SeqNum::new(1)).unwrap(), b.whole()], None, S2Format::Raw);
+        assert_eq!(json, r#"{"records":[{"seq_num":1,"timestamp":2},{"seq_num":2,"timestamp":3}]}"#);
+    }
+
+    #[test]
+    fn raw_text_replaces_what_is_not_utf8() {
+        // data-plane.md §6.1: ff, 00 and 22 in the body, an incomplete é in the header
+        let batch = batch(0, r#"[{"timestamp":0,"headers":[["aw==","ww=="]],"body":"/wAi"}]"#);
+        let json = encoded(&[batch.whole()], None, S2Format::Raw);
+        assert_eq!(
+            json,
+            "{\"records\":[{\"seq_num\":0,\"timestamp\":0,\"headers\":[[\"k\",\"\u{fffd}\"]],\"body\":\"\u{fffd}\\u0000\\\"\"}]}"
+        );
+    }
+
+    #[test]
+    fn a_command_keeps_its_empty_name() {
+        let batch = batch(0, r#"[{"timestamp":0,"headers":[["","ZmVuY2U="]]}]"#);
+        let json = encoded(&[batch.whole()], None, S2Format::Raw);
+        assert_eq!(json, r#"{"records":[{"seq_num":0,"timestamp":0,"headers":[["","fence"]]}]}"#);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let batch =
+            batch(3, r#"[{"timestamp":5,"headers":[["aw==","/w=="],["aw==",""]],"body":"AP8="},{"timestamp":6}]"#);
+        let json = encode_read_batch(&[batch.whole()], Some(batch.end()), S2Format::Base64);
+        let first = JsonRecord {
+            seq_num: SeqNum::new(3),
+            timestamp: Timestamp::new(5),
+            headers: vec![(b"k".to_vec(), vec![0xff]), (b"k".to_vec(), vec![])],
+            body: vec![0, 0xff],
+        };
+        let second =
+            JsonRecord { seq_num: SeqNum::new(4), timestamp: Timestamp::new(6), headers: vec![], body: vec![] };
+        assert_eq!(decode_read_batch(&json, S2Format::Base64), Ok((vec![first, second], Some(Position::new(5, 6)))));
+        assert_eq!(decode_read_batch(br#"{"records":[],"tail":null}"#, S2Format::Raw), Ok((vec![], None)));
+        let bad = br#"{"records":[{"seq_num":0,"timestamp":0,"body":"?"}]}"#;
+        assert_eq!(decode_read_batch(bad, S2Format::Base64), Err(JsonError::Base64 { index: 0 }));
+    }
+
+    #[test]
+    fn tails() {
+        // data-plane.md §6.2
+        let json = br#"{"tail":{"seq_num":44,"timestamp":1713812735000}}"#;
+        let tail = Position::new(44, 1_713_812_735_000);
+        assert_eq!(encode_tail(tail), json);
+        assert_eq!(decode_tail(json), Ok(tail));
+        assert_eq!(encode_tail(Position::EMPTY), br#"{"tail":{"seq_num":0,"timestamp":0}}"#);
+    }
+}

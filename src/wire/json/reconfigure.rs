@@ -124,3 +124,116 @@ impl TryFrom<StreamReconfigurationJson> for StreamReconfiguration {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::types::{Cipher, RetentionPolicy, TimestampingMode};
+
+    #[test]
+    fn changes_to_a_stream() {
+        // control-plane.md §5.4
+        let keep = StreamReconfiguration::default();
+        let cases = [
+            ("{}", keep.clone()),
+            (r#"{"timestamping":{},"delete_on_empty":{},"unknown":null}"#, keep.clone()),
+            (
+                r#"{"storage_class":"standard","retention_policy":{"age":9},"timestamping":{"mode":"arrival","uncapped":true},"delete_on_empty":{"min_age_secs":0}}"#,
+                StreamReconfiguration {
+                    storage_class: Change::Set(StorageClass::new("standard")),
+                    retention_policy: Change::Set(RetentionPolicy::Age(NonZeroU64::new(9).unwrap())),
+                    timestamping_mode: Change::Set(TimestampingMode::Arrival),
+                    timestamping_uncapped: Change::Set(true),
+                    delete_on_empty_min_age_secs: Change::Set(0),
+                },
+            ),
+            (
+                r#"{"storage_class":null,"retention_policy":null,"timestamping":null,"delete_on_empty":null}"#,
+                StreamReconfiguration::CLEAR_ALL,
+            ),
+            (
+                r#"{"timestamping":{"mode":null,"uncapped":null},"delete_on_empty":{"min_age_secs":null}}"#,
+                StreamReconfiguration {
+                    storage_class: Change::Keep,
+                    retention_policy: Change::Keep,
+                    ..StreamReconfiguration::CLEAR_ALL
+                },
+            ),
+            (
+                r#"{"timestamping":{"mode":null}}"#,
+                StreamReconfiguration { timestamping_mode: Change::Clear, ..keep.clone() },
+            ),
+            (
+                r#"{"retention_policy":{"infinite":{}}}"#,
+                StreamReconfiguration { retention_policy: Change::Set(RetentionPolicy::Infinite), ..keep },
+            ),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(decode_stream_reconfiguration(json.as_bytes()), Ok(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn changes_to_a_basin() {
+        // control-plane.md §4.4
+        let keep = BasinReconfiguration::default();
+        let defaults = |default_stream_config| BasinReconfiguration { default_stream_config, ..keep.clone() };
+        let cases = [
+            ("{}", keep.clone()),
+            (r#"{"default_stream_config":{}}"#, keep.clone()),
+            (r#"{"default_stream_config":null}"#, defaults(StreamReconfiguration::CLEAR_ALL)),
+            (
+                r#"{"default_stream_config":{"retention_policy":null,"timestamping":{"uncapped":false}}}"#,
+                defaults(StreamReconfiguration {
+                    retention_policy: Change::Clear,
+                    timestamping_uncapped: Change::Set(false),
+                    ..Default::default()
+                }),
+            ),
+            (r#"{"stream_cipher":null}"#, BasinReconfiguration { stream_cipher: Change::Clear, ..keep.clone() }),
+            (
+                r#"{"stream_cipher":"aegis-256"}"#,
+                BasinReconfiguration { stream_cipher: Change::Set(Cipher::Aegis256), ..keep.clone() },
+            ),
+            (r#"{"create_stream_on_append":null,"create_stream_on_read":null}"#, keep.clone()),
+            (
+                r#"{"create_stream_on_append":true,"create_stream_on_read":false}"#,
+                BasinReconfiguration {
+                    create_stream_on_append: Some(true),
+                    create_stream_on_read: Some(false),
+                    ..keep.clone()
+                },
+            ),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(decode_basin_reconfiguration(json.as_bytes()), Ok(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn refused_changes() {
+        for json in [
+            "",
+            "null",
+            "[]",
+            r#"{"storage_class":1}"#,
+            r#"{"retention_policy":{}}"#,
+            r#"{"retention_policy":{"age":-1}}"#,
+            r#"{"timestamping":{"mode":"never"}}"#,
+            r#"{"timestamping":[]}"#,
+            r#"{"delete_on_empty":{"min_age_secs":true}}"#,
+        ] {
+            let stream = decode_stream_reconfiguration(json.as_bytes());
+            assert!(matches!(stream, Err(JsonError::Malformed(_))), "{json}: {stream:?}");
+            let nested = format!(r#"{{"default_stream_config":{}}}"#, if json == "null" { "1" } else { json });
+            let basin = decode_basin_reconfiguration(nested.as_bytes());
+            assert!(matches!(basin, Err(JsonError::Malformed(_))), "{nested}: {basin:?}");
+        }
+        let no_age = r#"{"retention_policy":{"age":0}}"#;
+        assert_eq!(decode_stream_reconfiguration(no_age.as_bytes()), Err(JsonError::RetentionAgeZero));
+        let nested = format!(r#"{{"default_stream_config":{no_age}}}"#);
+        assert_eq!(decode_basin_reconfiguration(nested.as_bytes()), Err(JsonError::RetentionAgeZero));
+    }
+}

@@ -73,3 +73,80 @@ impl<'a> From<&'a StreamInfo> for StreamInfoJson<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Cipher, Timestamp};
+
+    fn create(json: &str) -> Result<CreateStream, JsonError> {
+        decode_create_stream(json.as_bytes())
+    }
+
+    #[test]
+    fn creations() {
+        // control-plane.md §5.2
+        let bare = CreateStream { name: StreamName::new("orders/eu").unwrap(), config: StreamConfigLayer::default() };
+        let config = StreamConfigLayer { delete_on_empty_min_age_secs: Some(5), ..Default::default() };
+        let cases = [
+            (r#"{"stream":"orders/eu"}"#, bare.clone()),
+            (r#"{"config":null,"stream":"orders\/eu"}"#, bare.clone()),
+            (
+                r#"{"stream":"orders/eu","config":{"delete_on_empty":{"min_age_secs":5}}}"#,
+                CreateStream { config, ..bare },
+            ),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(create(json), Ok(expected), "{json}");
+        }
+        let long = format!(r#"{{"stream":"{}"}}"#, "a".repeat(513));
+        for json in [
+            "",
+            "null",
+            "{}",
+            r#"["orders/eu",null]"#,
+            r#"{"stream":""}"#,
+            r#"{"stream":".."}"#,
+            r#"{"stream":"a\u0000"}"#,
+            r#"{"stream":null}"#,
+            r#"{"stream":"a","config":"x"}"#,
+            &long,
+        ] {
+            assert!(matches!(create(json), Err(JsonError::Malformed(_))), "{json}: {:?}", create(json));
+        }
+        let no_age = create(r#"{"stream":"a","config":{"retention_policy":{"age":0}}}"#);
+        assert_eq!(no_age, Err(JsonError::RetentionAgeZero));
+    }
+
+    #[test]
+    fn ensured_streams() {
+        // control-plane.md §5.3
+        for nothing in ["", "\t", "null", "{}", r#"{"storage_class":null}"#] {
+            assert_eq!(decode_ensure_stream(nothing.as_bytes()), Ok(StreamConfigLayer::default()), "{nothing:?}");
+        }
+        let uncapped = StreamConfigLayer { timestamping_uncapped: Some(true), ..Default::default() };
+        assert_eq!(decode_ensure_stream(br#"{"timestamping":{"uncapped":true}}"#), Ok(uncapped));
+        for bad in ["[]", "0", "nul", r#"{"retention_policy":1}"#] {
+            assert!(matches!(decode_ensure_stream(bad.as_bytes()), Err(JsonError::Malformed(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listings() {
+        // control-plane.md §1, §5.1
+        let info = StreamInfo {
+            name: StreamName::new("orders/\"eu\"").unwrap(),
+            created_at: Timestamp::new(0),
+            deleted_at: None,
+            cipher: None,
+        };
+        let plain =
+            r#"{"name":"orders/\"eu\"","created_at":"1970-01-01T00:00:00.000Z","deleted_at":null,"cipher":null}"#;
+        assert_eq!(String::from_utf8_lossy(&encode_stream_info(&info)), plain);
+        let dying = StreamInfo { deleted_at: Some(Timestamp::new(1)), cipher: Some(Cipher::Aegis256), ..info.clone() };
+        let deleting = r#"{"name":"orders/\"eu\"","created_at":"1970-01-01T00:00:00.000Z","deleted_at":"1970-01-01T00:00:00.001Z","cipher":"aegis-256"}"#;
+        let page = Page { entries: vec![info, dying], has_more: false };
+        let expected = format!(r#"{{"streams":[{plain},{deleting}],"has_more":false}}"#);
+        assert_eq!(String::from_utf8_lossy(&encode_streams(&page)), expected);
+    }
+}
