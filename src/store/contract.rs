@@ -305,7 +305,7 @@ pub(crate) fn a_batch_at_another_position_is_refused<B: Backend>() {
 pub(crate) fn seek_finds_the_earliest_record<B: Backend>() {
     let backend = B::create();
     let mut writer = Writer::open(&backend, 1);
-    // number:               0          1           2           3            4             5             6
+    // Numbers 0 to 2, 3 and 4, 5 and 6.
     writer.append(&[("a", 10), ("a", 20), ("a", 20)]);
     writer.append(&[("b", 20), ("b", 40)]);
     writer.append(&[("c", 40), ("c", 50)]);
@@ -620,21 +620,21 @@ pub(crate) fn late_writers_of_a_value_learn_it<B: Backend>() {
     assert_eq!(get(meta, "b"), None);
 }
 
+/// Writes a value and removes it, when the last write of it was `newest`; the newest version then.
+fn put_and_remove(meta: &dyn MetaStore, newest: Version) -> Version {
+    let first = put(meta, "a", "x", Version::ABSENT);
+    let second = put(meta, "a", "y", first);
+    assert!(newest < first && first < second, "{newest:?}, {first:?}, {second:?}");
+    assert_eq!(remove(meta, "a", second), MetaWrite::Done(Version::ABSENT));
+    assert_eq!(try_put(meta, "a", "late", second), MetaWrite::Conflict);
+    second
+}
+
 pub(crate) fn versions_never_come_back<B: Backend>() {
-    let mut backend = B::create();
-    let mut newest = Version::ABSENT;
-    for _round in 0..3 {
-        let meta = backend.store().meta();
-        let put_anew = put(meta, "a", "x", Version::ABSENT);
-        assert!(put_anew > newest, "{put_anew:?} after {newest:?}");
-        newest = put(meta, "a", "y", put_anew);
-        assert!(newest > put_anew);
-        assert_eq!(remove(meta, "a", newest), MetaWrite::Done(Version::ABSENT));
-        assert_eq!(try_put(meta, "a", "late", newest), MetaWrite::Conflict);
-        backend = match backend.reopen() {
-            Some(reopened) => reopened,
-            None => return,
-        };
+    let backend = B::create();
+    let newest = (0..3).fold(Version::ABSENT, |newest, _| put_and_remove(backend.store().meta(), newest));
+    if let Some(backend) = backend.reopen() {
+        put_and_remove(backend.store().meta(), newest);
     }
 }
 
@@ -647,7 +647,7 @@ pub(crate) fn scans_are_in_order_and_bounded<B: Backend>() {
         assert!(matches!(written, MetaWrite::Done(_)));
     }
     type Case<'a> = (&'a [u8], Option<&'a [u8]>, usize, &'a [&'a [u8]]);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         (b"", None, 100, &keys),
         (b"", None, 3, &keys[..3]),
         (b"", Some(b"a/b"), 2, &keys[4..6]),
@@ -659,6 +659,8 @@ pub(crate) fn scans_are_in_order_and_bounded<B: Backend>() {
         (b"a/", Some(b"a/"), 100, &keys[2..6]),
         (b"a/", Some(b"a/\xff"), 100, &[]),
         (b"a/", Some(b"b"), 100, &[]),
+        (b"a0", Some(b"a"), 100, &keys[6..7]),
+        (b"b", Some(b""), 100, &keys[7..]),
         (b"c", None, 100, &[]),
     ];
     for (prefix, after, limit, expected) in cases {
