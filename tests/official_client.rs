@@ -8,7 +8,7 @@ use futures::StreamExt;
 use s2_sdk::{
     S2,
     types::{
-        AccountEndpoint, AppendInput, AppendRecord, AppendRecordBatch, BasinConfig, BasinEndpoint, BasinName,
+        AccountEndpoint, AppendInput, AppendRecord, AppendRecordBatch, BasinEndpoint, BasinName,
         Compression, CreateBasinInput, CreateStreamInput, ReadFrom, ReadInput, ReadStart, S2Config, S2Endpoints,
         StreamName,
     },
@@ -45,7 +45,7 @@ async fn every_record_comes_back_once_and_in_order() {
         let stream = stream(&s2).await;
 
         let start = ReadStart::new().with_from(ReadFrom::SeqNum(0));
-        let mut follower = stream.read_session(ReadInput::new().with_start(start)).await.unwrap();
+        let mut follower = stream.read_session(ReadInput::new().with_start(start), Default::default()).await.unwrap();
         let session = stream.append_session(Default::default());
         let mut tickets = Vec::new();
         for n in 0..200u64 {

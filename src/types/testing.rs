@@ -1,9 +1,11 @@
 //! Inputs and batches made by hand, for tests, benches and fuzzing. Not part of the interface of the crate.
 
+use std::{mem::replace, ops::Range};
+
 use bytes::Bytes;
 
 use super::{
-    AppendBatch, AppendInput, Batch, BatchError, CollectError, Command, FencingToken, SeqNum, Timestamp,
+    AppendBatch, AppendInput, Batch, BatchError, CollectError, Command, FencingToken, SeqNum, Timestamp, layout,
     put_append_record,
 };
 
@@ -55,14 +57,10 @@ impl Records {
 
     /// The batch, if the records may be one.
     pub fn try_batch(self) -> Result<AppendBatch, BatchError> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let fields: Vec<_> = starts.zip(self.ends.iter().copied()).collect();
-        let messages = fields.into_iter().map(|(start, end)| {
-            let mut rest = &self.buffer[start + 1..end];
-            let len = super::layout::take_varint(&mut rest).unwrap_or_default() as usize;
-            end - len..end
-        });
-        AppendBatch::collect(Bytes::from(self.buffer.clone()), messages).map_err(|error| match error {
+        let mut start = 0;
+        let messages: Vec<_> =
+            self.ends.iter().map(|&end| message(&self.buffer, replace(&mut start, end)..end)).collect();
+        AppendBatch::collect(Bytes::from(self.buffer), messages).map_err(|error| match error {
             CollectError::Invalid(error) => error,
             CollectError::NotCanonical => unreachable!("put_append_record writes the canonical form"),
         })
@@ -75,6 +73,13 @@ impl Records {
             Err(error) => panic!("records made by hand are not a batch: {error}"),
         }
     }
+}
+
+/// Where in `buffer` the message of the field at `field` lies: behind its tag and its length.
+fn message(buffer: &[u8], field: Range<usize>) -> Range<usize> {
+    let mut rest = &buffer[field.start + 1..field.end];
+    let message = layout::take_delimited(&mut rest).map_or(0, <[u8]>::len);
+    field.end - message..field.end
 }
 
 /// An input of records with these bodies and timestamps.

@@ -35,13 +35,11 @@ impl Stream {
 
     fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Option<Position> {
         let mut slices = self.batches.iter().filter_map(|batch| batch.starting_at(from));
-        let record = slices.find_map(|slice| {
-            slice
-                .records()
-                .find(|record| record.timestamp >= timestamp)
-                .map(|record| Position { seq_num: record.seq_num, timestamp: record.timestamp })
-        });
-        record
+        slices.find_map(|slice| {
+            let mut records = slice.records();
+            let found = records.find(|record| record.timestamp >= timestamp)?;
+            Some(Position { seq_num: found.seq_num, timestamp: found.timestamp })
+        })
     }
 
     /// Reads as a service would, up to the tail.
