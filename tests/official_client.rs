@@ -8,9 +8,8 @@ use futures::StreamExt;
 use s2_sdk::{
     S2,
     types::{
-        AccountEndpoint, AppendInput, AppendRecord, AppendRecordBatch, BasinEndpoint, BasinName,
-        Compression, CreateBasinInput, CreateStreamInput, ReadFrom, ReadInput, ReadStart, S2Config, S2Endpoints,
-        StreamName,
+        AccountEndpoint, AppendInput, AppendRecord, AppendRecordBatch, BasinEndpoint, BasinName, Compression,
+        CreateBasinInput, CreateStreamInput, ReadFrom, ReadInput, ReadStart, S2Config, S2Endpoints, StreamName,
     },
 };
 
