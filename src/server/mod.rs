@@ -7,7 +7,8 @@
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
 //! | `operations` | one function for each operation |
-//! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
+//! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
+//! | `read_feed` | what the two forms of a read session have in common |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
@@ -19,10 +20,12 @@ mod drain;
 mod http2;
 mod listener;
 mod operations;
+mod read_feed;
 mod read_pump;
 mod request;
 mod respond;
 mod route;
+mod sse_pump;
 mod tls;
 
 use std::{convert::Infallible, sync::Arc};

@@ -13,6 +13,7 @@ use super::{
     request,
     respond::{self, Refusal},
     route::Route,
+    sse_pump::{SsePump, SseRequest},
 };
 use crate::{
     streams::{Access, BasinWish, ReadEvent},
@@ -182,6 +183,7 @@ impl Gateway {
         let read = params::read_request(parts.uri.query())?;
         match request::body_type(&parts.headers) {
             BodyType::S2s => self.read_session(place, parts, &read).await,
+            _ if request::accept(&parts.headers) == Accept::EventStream => self.read_events(place, parts, read).await,
             _ => self.read_once(place, parts, &read).await,
         }
     }
@@ -211,6 +213,20 @@ impl Gateway {
         let open = self.telemetry.session(SessionKind::Read);
         let pump = ReadPump::new(session, compression, self.drain.watch(), self.telemetry.clone(), open);
         Ok(respond::session(Body::Read(Box::new(pump))))
+    }
+
+    async fn read_events(&self, place: Place, parts: &Parts, read: ReadRequest) -> Answer {
+        let layer = request::stream_config(&parts.headers)?;
+        let format = request::s2_format(&parts.headers)?;
+        let resumes = request::last_event_id(&parts.headers)?;
+        let read = resumes.map_or(read, |id| id.resume(read));
+        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
+        let session = self.streams.read_session(stream, &read).await?;
+        let request = SseRequest { format, resumes };
+        let (clock, telemetry) = (self.streams.clock().clone(), self.telemetry.clone());
+        let open = self.telemetry.session(SessionKind::Read);
+        let pump = SsePump::new(session, request, clock, self.drain.watch(), telemetry, open);
+        Ok(respond::event_stream(Body::Sse(Box::new(pump))))
     }
 
     async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {

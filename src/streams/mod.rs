@@ -183,6 +183,11 @@ impl Streams {
         self.make_stream(basin, name, &found.entry, layer.unwrap_or(&StreamConfigLayer::default()), None).await
     }
 
+    /// The time of day that the service goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Whether the store takes writes.
     pub fn health(&self) -> Result<(), StoreError> {
         self.store.health()

@@ -10,6 +10,7 @@
 //! | `append_input` | `AppendInput` | [`AppendInput`](crate::types::AppendInput) |
 //! | `ack` | `AppendAck` | [`AppendAck`](crate::types::AppendAck) |
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
+//! | `sse` | server-sent events, `last-event-id` | [`EventId`](sse::EventId) |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
 //!
 //! This room knows no rule of a stream, no runtime (but for one trait of `tokio_util`), no socket and no clock. Everything
@@ -31,6 +32,7 @@ pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod sse;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
 pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};

@@ -22,6 +22,7 @@ pub use reconfigure::{decode_basin_reconfiguration, decode_stream_reconfiguratio
 pub use stream::{CreateStream, decode_create_stream, decode_ensure_stream, encode_stream_info, encode_streams};
 
 pub(super) use config::{BasinConfigJson, CipherJson, StreamConfigJson};
+pub(super) use read_batch::{put_ping, put_read_batch};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +96,12 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 /// Writes `value` as compact JSON into a buffer that begins with room for `capacity` bytes.
 fn encode_with_capacity(capacity: usize, value: &impl Serialize) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
-    // Only a map with keys that are no strings, or a writer, can fail; neither is here.
-    serde_json::to_writer(&mut out, value).expect("structs and sequences go into memory");
+    put(&mut out, value);
     out
+}
+
+/// Writes `value` as compact JSON behind what is in `out` already.
+fn put(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Only a map with keys that are no strings, or a writer, can fail; neither is here.
+    serde_json::to_writer(out, value).expect("structs and sequences go into memory");
 }
