@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    BasinHost, Certificate, Gateway, TlsError,
+    BasinHost, Certificate, Cors, Gateway, TlsError,
     drain::{Drain, Phase},
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     tls,
@@ -49,6 +49,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Hosts that name a basin.
     pub basin_host: Option<BasinHost>,
+    /// Whether pages of other origins may use the API.
+    pub cors: Cors,
 }
 
 /// Why the gateway does not serve.
@@ -83,12 +85,12 @@ impl Server {
         streams: Arc<Streams>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, BindError> {
-        let ServerConfig { listen, tls, drain_timeout, basin_host } = config;
+        let ServerConfig { listen, tls, drain_timeout, basin_host, cors } = config;
         let tls = tls.as_ref().map(tls::acceptor).transpose()?;
         let unusable = |reason| BindError::Listen { address: listen, reason };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let gateway = Arc::new(Gateway { streams, telemetry, drain: Arc::new(Drain::default()), basin_host });
+        let gateway = Arc::new(Gateway { streams, telemetry, drain: Arc::new(Drain::default()), basin_host, cors });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 

@@ -9,12 +9,14 @@
 //! | `operations` | one function for each operation |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
+//! | `cors` | what browsers are told about pages of other origins |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
 
 mod append_pump;
 mod body;
+mod cors;
 mod discard;
 mod drain;
 mod http2;
@@ -41,6 +43,7 @@ use self::{
 };
 use crate::{streams::Streams, telemetry::Telemetry};
 
+pub use cors::Cors;
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
 pub use tls::{Certificate, TlsError};
@@ -51,12 +54,16 @@ struct Gateway {
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
+    cors: Cors,
 }
 
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let (parts, body) = request.into_parts();
+        if let Some(allowed) = self.cors.preflight(&parts) {
+            return Ok(allowed);
+        }
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
@@ -69,7 +76,9 @@ impl Gateway {
             discard::rest(untaken);
         }
         let response = response.unwrap_or_else(|refused| self.refuse(refused));
-        Ok(respond::compressed(response, request::accept_encoding(&parts.headers)))
+        let mut response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        self.cors.mark(&parts.headers, &mut response);
+        Ok(response)
     }
 
     fn refuse(&self, refused: Refusal) -> Response<Body> {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
     clock::SystemClock,
-    server::{Certificate, Server, ServerConfig},
+    server::{Certificate, Cors, Server, ServerConfig},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
@@ -29,6 +29,7 @@ impl Default for Setup {
                 tls: None,
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
+                cors: Cors::default(),
             },
         }
     }
