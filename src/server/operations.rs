@@ -40,11 +40,13 @@ impl Gateway {
             Route::CreateBasin => self.create_basin(parts, body).await,
             Route::GetBasin(basin) => self.get_basin(basin).await,
             Route::EnsureBasin(basin) => self.ensure_basin(basin, parts, body).await,
+            Route::ReconfigureBasin(basin) => self.reconfigure_basin(basin, parts, body).await,
             Route::DeleteBasin(basin) => self.delete_basin(basin).await,
             Route::ListStreams => self.list_streams(parts).await,
             Route::CreateStream => self.create_stream(parts, body).await,
             Route::GetStream(stream) => self.get_stream(stream, parts).await,
             Route::EnsureStream(stream) => self.ensure_stream(stream, parts, body).await,
+            Route::ReconfigureStream(stream) => self.reconfigure_stream(stream, parts, body).await,
             Route::DeleteStream(stream) => self.delete_stream(stream, parts).await,
             Route::Append(stream) => self.append(stream, parts, body).await,
             Route::Read(stream) => self.read(stream, parts).await,
@@ -121,6 +123,13 @@ impl Gateway {
         Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
     }
 
+    async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let name = request::basin_in_path(basin)?;
+        let changes = json::decode_basin_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let config = self.streams.reconfigure_basin(&name, &changes).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
+    }
+
     async fn delete_basin(&self, basin: &str) -> Answer {
         self.streams.delete_basin(&request::basin_in_path(basin)?).await?;
         Ok(respond::accepted())
@@ -152,6 +161,13 @@ impl Gateway {
         let layer = json::decode_ensure_stream(&optional_json_body(&parts.headers, body).await?)?;
         let (info, result) = self.streams.ensure_stream(&basin, &stream, layer).await?;
         Ok(respond::provisioned(ensured(result), result, json::encode_stream_info(&info)))
+    }
+
+    async fn reconfigure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        let changes = json::decode_stream_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let config = self.streams.reconfigure_stream(&basin, &stream, &changes).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
     }
 
     async fn delete_stream(&self, stream: &str, parts: &Parts) -> Answer {

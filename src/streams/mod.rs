@@ -8,6 +8,7 @@ mod catalogue;
 mod failure;
 mod provision;
 mod read;
+mod reconfigure;
 mod ring;
 mod stream;
 #[cfg(test)]

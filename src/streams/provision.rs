@@ -273,7 +273,7 @@ impl Streams {
         self.catalogue().basin(name).await?.ok_or_else(|| Failure::BasinNotFound(name.clone()))
     }
 
-    async fn live_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
+    pub(super) async fn live_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
         let found = self.known_basin(name).await?;
         match found.entry.deleted_at {
             Some(_) => Err(Failure::BasinDeletionPending(name.clone())),
@@ -281,7 +281,11 @@ impl Streams {
         }
     }
 
-    async fn known_stream(&self, basin: &BasinName, name: &StreamName) -> Result<Found<StreamEntry>, Failure> {
+    pub(super) async fn known_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+    ) -> Result<Found<StreamEntry>, Failure> {
         match self.catalogue().stream(basin, name).await? {
             Some(found) => Ok(found),
             None => {
@@ -293,7 +297,7 @@ impl Streams {
 }
 
 /// Records are kept as they come: a basin that asks for a cipher is refused rather than served in clear.
-fn check_cipher(config: &BasinConfig) -> Result<(), Failure> {
+pub(super) fn check_cipher(config: &BasinConfig) -> Result<(), Failure> {
     match config.stream_cipher {
         Some(_) => Err(Failure::Unsupported("this gateway does not encrypt streams, leave `stream_cipher` out")),
         None => Ok(()),
