@@ -4,6 +4,7 @@
 //! clock, or another module of the crate; the only bytes it knows are those of a record (`layout`).
 
 mod append;
+mod arrivals;
 mod batch;
 mod catalogue;
 mod compression;
@@ -22,6 +23,7 @@ pub mod testing;
 
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
+pub use arrivals::{ArrivalMark, Arrivals};
 pub use batch::{Batch, BatchSlice, Cut};
 pub use catalogue::{BasinEntry, BasinInfo, Creation, Page, Provision, StreamEntry, StreamInfo};
 pub use compression::Compression;
