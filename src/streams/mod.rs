@@ -9,6 +9,7 @@ mod failure;
 mod provision;
 mod read;
 mod reconfigure;
+mod retention;
 mod ring;
 mod stream;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use self::{
     background::{Background, Job},
     catalogue::Catalogue,
+    retention::Sweep,
 };
 use crate::{
     clock::{self, Clock},
@@ -78,12 +80,20 @@ pub struct Streams {
     /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
     names: [tokio::sync::Mutex<()>; 64],
     hasher: RandomState,
+    sweep: tokio::sync::Mutex<Sweep>,
 }
 
 /// A stream in the table of open ones.
 struct Open {
     stream: Arc<Stream>,
     used: Instant,
+}
+
+impl Open {
+    /// Whether a session or a request has the stream.
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.stream) > 1
+    }
 }
 
 impl Streams {
@@ -98,7 +108,10 @@ impl Streams {
             open: Mutex::default(),
             names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
+            sweep: tokio::sync::Mutex::default(),
         });
+        tokio::spawn(background::resume_deletions(Arc::downgrade(&streams)));
+        tokio::spawn(background::sweep(Arc::downgrade(&streams)));
         tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
         tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
         streams
@@ -156,9 +169,15 @@ impl Streams {
             Some(found) => found.entry,
             None => self.make_on_access(basin, name, access, layer).await?,
         };
-        let stream = Stream::open(&*self.store, &entry, self.background.clone()).await?;
+        let stream = self.open_log(&entry).await?;
         self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
         Ok(stream)
+    }
+
+    /// Opens the log of a stream whose name the caller holds, and which is not open.
+    async fn open_log(&self, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
+        let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
+        Ok(Stream::open(&*self.store, entry, arrivals, self.clock.now(), self.background.clone()).await?)
     }
 
     async fn make_on_access(
@@ -196,6 +215,7 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.save_arrivals().await;
         self.store.close().await
     }
 
@@ -224,7 +244,7 @@ impl Streams {
     fn close_idle(&self, idle_after: Duration) {
         let now = clock::instant();
         self.open_streams().retain(|_, open| {
-            let held = Arc::strong_count(&open.stream) > 1 || !open.stream.is_settled();
+            let held = open.is_held() || !open.stream.is_settled() || open.stream.has_unsaved_arrivals();
             held || now.duration_since(open.used) < idle_after
         });
     }

@@ -1,6 +1,6 @@
 //! Making, changing, listing and deleting basins and streams (`control-plane.md` §4, §5).
 
-use super::{Failure, Job, Streams, catalogue::Found};
+use super::{Failure, Job, StreamKey, Streams, catalogue::Found};
 use crate::types::{
     BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Page, Provision, RequestToken,
     StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
@@ -199,15 +199,20 @@ impl Streams {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
         let found = self.known_stream(basin, name).await?;
-        let id = found.entry.id;
+        self.begin_deletion(&key, &found).await
+    }
+
+    /// Marks a stream whose name the caller holds as deleted, ends it, and leaves the rest for later.
+    pub(super) async fn begin_deletion(&self, key: &StreamKey, found: &Found<StreamEntry>) -> Result<(), Failure> {
+        let (basin, name) = key;
         if found.entry.deleted_at.is_none() {
             let entry = StreamEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
-            self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
+            self.catalogue().put_stream(basin, name, &entry, Some(found)).await?;
         }
-        if let Some(open) = self.open_streams().remove(&key) {
+        if let Some(open) = self.open_streams().remove(key) {
             open.stream.delete();
         }
-        self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), id));
+        self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), found.entry.id));
         Ok(())
     }
 
@@ -232,6 +237,7 @@ impl Streams {
     ) -> Result<(), Failure> {
         self.store.delete(id).await?;
         let _name = self.lock_name(&(basin.clone(), name.clone())).await;
+        self.catalogue().remove_arrivals(id).await?;
         match self.catalogue().stream(basin, name).await? {
             Some(found) if found.entry.id == id => self.catalogue().remove_stream(basin, name, &found).await,
             _ => Ok(()),

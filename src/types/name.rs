@@ -170,6 +170,12 @@ impl BasinNamePart {
     }
 }
 
+impl From<BasinName> for BasinNamePart {
+    fn from(name: BasinName) -> Self {
+        Self(name.0)
+    }
+}
+
 text_newtype! {
     /// The beginning of a stream's name, or a name to list after; may be empty.
     StreamNamePart
