@@ -245,9 +245,11 @@ impl Streams {
     }
 
     /// Deletes and removes the streams of a basin marked as deleted, then its entry.
+    ///
+    /// Does nothing to a basin that is not marked: it was made after the one whose removal was asked for had gone.
     pub(super) async fn remove_basin(&self, basin: &BasinName) -> Result<(), Failure> {
         let any = StreamNamePart::default();
-        loop {
+        while self.is_basin_going(basin).await? {
             let page = self.catalogue().streams(basin, &any, &any, MAX_LIST_LIMIT).await?;
             for stream in page.entries {
                 self.remove_stream_of_basin(basin, &stream.name).await?;
@@ -264,15 +266,22 @@ impl Streams {
     }
 
     async fn remove_stream_of_basin(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
-        match self.delete_stream(basin, name).await {
-            // Gone meanwhile, by a deletion of its own.
-            Err(Failure::StreamNotFound(..)) => return Ok(()),
-            other => other?,
-        }
-        match self.catalogue().stream(basin, name).await? {
-            Some(found) => self.remove_stream(basin, name, found.entry.id).await,
-            None => Ok(()),
-        }
+        let key = (basin.clone(), name.clone());
+        let id = {
+            let _name = self.lock_name(&key).await;
+            let Some(found) = self.catalogue().stream(basin, name).await? else { return Ok(()) };
+            // A going basin that has this stream cannot be removed and made anew while the stream's name is held.
+            if !self.is_basin_going(basin).await? {
+                return Ok(());
+            }
+            self.begin_deletion(&key, &found).await?;
+            found.entry.id
+        };
+        self.remove_stream(basin, name, id).await
+    }
+
+    async fn is_basin_going(&self, name: &BasinName) -> Result<bool, Failure> {
+        Ok(self.catalogue().basin(name).await?.is_some_and(|found| found.entry.deleted_at.is_some()))
     }
 
     async fn known_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {

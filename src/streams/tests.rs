@@ -510,6 +510,20 @@ async fn a_basin_takes_its_streams_with_it() {
 }
 
 #[tokio::test]
+async fn a_job_that_comes_late_leaves_the_next_basin_of_the_name_alone() {
+    let world = World::new().await;
+    world.streams.delete_basin(&basin()).await.unwrap();
+    world.streams.delete_basin(&basin()).await.unwrap();
+    world.streams.remove_basin(&basin()).await.unwrap();
+    let config = BasinConfig { create_stream_on_append: true, ..Default::default() };
+    world.streams.create_basin(&basin(), BasinWish { config, location: None }, None).await.unwrap();
+    world.append(one("a")).await;
+    // What the second request left.
+    world.streams.remove_basin(&basin()).await.unwrap();
+    assert_eq!(world.stream().await.check_tail(), Ok(Position::new(1, NOW)));
+}
+
+#[tokio::test]
 async fn the_same_create_request_again_changes_nothing() {
     // control-plane.md §5.2
     let world = World::new().await;
