@@ -30,6 +30,18 @@ pub(super) struct Found<E> {
     version: Version,
 }
 
+/// Where a walk through the streams of all basins goes on.
+#[derive(Debug)]
+pub(super) struct Cursor(Bytes);
+
+/// Some of the streams of all basins.
+#[derive(Debug)]
+pub(super) struct AllStreams {
+    pub(super) streams: Vec<(StreamKey, StreamEntry)>,
+    /// Where to go on; `None` at the end.
+    pub(super) next: Option<Cursor>,
+}
+
 impl<'a> Catalogue<'a> {
     pub(super) fn new(table: &'a dyn MetaStore) -> Self {
         Self(table)
@@ -102,18 +114,20 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// Streams of all basins that sort after `after`, in order, at most `limit`.
-    pub(super) async fn all_streams(
-        &self,
-        after: Option<&StreamKey>,
-        limit: usize,
-    ) -> Result<Vec<(StreamKey, StreamEntry)>, Failure> {
-        let after = after.map(|(basin, name)| stream_key(basin, name));
-        let found = self.0.scan(b"s/", after.as_deref(), limit).await?;
-        let entry = |(key, found): &(Bytes, Versioned)| {
-            Ok((parse_stream_key(key)?, decode_stream_entry(&found.value).map_err(damaged)?))
+    /// Streams of all basins in order, at most `limit` of them, from where an earlier call stopped.
+    ///
+    /// Entries that cannot be read, perhaps because a newer gateway wrote them, are left alone.
+    pub(super) async fn all_streams(&self, from: Option<&Cursor>, limit: usize) -> Result<AllStreams, Failure> {
+        let found = self.0.scan(b"s/", from.map(|Cursor(after)| &after[..]), limit).await?;
+        let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| Cursor(key.clone()));
+        let readable = |(key, found): (Bytes, Versioned)| match parse_stream(&key, &found.value) {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a stream's entry cannot be read, its records stay");
+                None
+            }
         };
-        found.iter().map(entry).collect()
+        Ok(AllStreams { streams: found.into_iter().filter_map(readable).collect(), next })
     }
 
     /// Basins whose names begin with `prefix` and sort after `start_after`, in order.
@@ -212,6 +226,10 @@ fn basin_key(name: &BasinName) -> Vec<u8> {
 
 fn stream_key(basin: &BasinName, name: &StreamName) -> Vec<u8> {
     format!("s/{basin}/{name}").into_bytes()
+}
+
+fn parse_stream(key: &[u8], value: &[u8]) -> Result<(StreamKey, StreamEntry), Failure> {
+    Ok((parse_stream_key(key)?, decode_stream_entry(value).map_err(damaged)?))
 }
 
 fn parse_stream_key(key: &[u8]) -> Result<StreamKey, Failure> {

@@ -14,7 +14,10 @@
 
 use std::sync::Arc;
 
-use super::{Failure, Job, Stream, StreamKey, Streams, catalogue::Found};
+use super::{
+    Failure, Job, Stream, StreamKey, Streams,
+    catalogue::{Cursor, Found},
+};
 use crate::types::{Arrivals, BasinNamePart, StreamEntry, Timestamp, limits::MAX_LIST_LIMIT};
 
 /// Streams of the catalogue that one sweep looks at.
@@ -23,8 +26,8 @@ const SLICE: usize = 1000;
 /// How far the sweeps have come through the catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// The stream looked at last; `None` at the beginning of a round.
-    after: Option<StreamKey>,
+    /// Where the next slice begins; `None` at the beginning of a round.
+    from: Option<Cursor>,
     round: Round,
 }
 
@@ -59,16 +62,16 @@ impl Streams {
     /// Leaves the deletions that the catalogue says are pending to the background task.
     pub(super) async fn resume_deletions(&self) -> Result<(), Failure> {
         self.resume_basin_deletions().await?;
-        let mut after = None;
+        let mut from = None;
         loop {
-            let streams = self.catalogue().all_streams(after.as_ref(), SLICE).await?;
-            for (key, entry) in &streams {
+            let slice = self.catalogue().all_streams(from.as_ref(), SLICE).await?;
+            for (key, entry) in &slice.streams {
                 self.resume_stream_deletion(key, entry);
             }
-            match streams.into_iter().next_back() {
-                Some((last, _)) => after = Some(last),
-                None => return Ok(()),
+            if slice.next.is_none() {
+                return Ok(());
             }
+            from = slice.next;
             tokio::task::yield_now().await;
         }
     }
@@ -94,20 +97,21 @@ impl Streams {
     }
 
     async fn sweep_slice(&self, sweep: &mut Sweep) -> Result<(), Failure> {
-        if sweep.after.is_none() {
+        if sweep.from.is_none() {
             self.resume_basin_deletions().await?;
         }
-        let slice = self.catalogue().all_streams(sweep.after.as_ref(), SLICE).await?;
+        let slice = self.catalogue().all_streams(sweep.from.as_ref(), SLICE).await?;
         let now = self.clock.now();
-        for (key, entry) in &slice {
+        for (key, entry) in &slice.streams {
             self.resume_stream_deletion(key, entry);
-            if self.is_due(key, entry, sweep.round, now).await? {
-                self.look_after(key, sweep.round).await;
+            match self.is_due(key, entry, sweep.round, now).await {
+                Ok(true) => self.look_after(key, sweep.round).await,
+                Ok(false) => {}
+                Err(error) => put_off(key, &error),
             }
         }
-        let round_is_over = slice.len() < SLICE;
-        sweep.after = slice.into_iter().next_back().map(|(key, _)| key).filter(|_| !round_is_over);
-        if round_is_over {
+        sweep.from = slice.next;
+        if sweep.from.is_none() {
             sweep.round = Round::Later;
         }
         Ok(())
@@ -153,8 +157,7 @@ impl Streams {
     /// Does for one stream what is due. What cannot be done now is due again at the next look.
     async fn look_after(&self, key: &StreamKey, round: Round) {
         if let Err(error) = self.try_look_after(key, round).await {
-            let (basin, stream) = key;
-            tracing::warn!(%basin, %stream, %error, "a stream's old records are removed later");
+            put_off(key, &error);
         }
     }
 
@@ -216,6 +219,10 @@ impl Streams {
         }
         deleted
     }
+}
+
+fn put_off((basin, stream): &StreamKey, error: &Failure) {
+    tracing::warn!(%basin, %stream, %error, "a stream's old records are removed later");
 }
 
 #[cfg(test)]

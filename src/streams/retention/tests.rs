@@ -309,6 +309,23 @@ async fn sweeps_come_round_to_every_stream() {
 }
 
 #[tokio::test]
+async fn an_entry_that_cannot_be_read_keeps_no_other_from_its_turn() {
+    let world = World::new().await;
+    let newer = |name: &str| format!("s/my-basin-01/{name}").into_bytes();
+    for name in ["a newer gateway's", "z too"] {
+        let value = bytes::Bytes::from_static(br#"{"v":2}"#);
+        let _ = world.store.meta().put(&newer(name), value, crate::store::Version::ABSENT).await.unwrap();
+    }
+    world.configure(kept_for(60)).await;
+    world.append(one("a")).await;
+    world.streams.sweep().await;
+    world.close_idle();
+    world.sweep_at(60).await;
+    assert_eq!(world.store.memory.memory_used(), 0);
+    assert!(world.store.meta().get(&newer("z too")).await.unwrap().is_some(), "it is left alone");
+}
+
+#[tokio::test]
 async fn an_empty_stream_goes_after_its_time() {
     // data-plane.md §5.4: the later of the last append and becoming empty; creation if nothing was ever written.
     enum Step {
