@@ -6,6 +6,7 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod init;
 mod provision;
 mod read;
 mod reconfigure;
@@ -40,6 +41,7 @@ use crate::{
 
 pub use append::AppendSession;
 pub use failure::Failure;
+pub use init::EnsureError;
 pub use provision::BasinWish;
 pub use read::{ReadEvent, ReadSession};
 pub use stream::Stream;

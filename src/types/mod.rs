@@ -10,6 +10,7 @@ mod catalogue;
 mod compression;
 mod config;
 mod error;
+mod init;
 pub(crate) mod layout;
 pub mod limits;
 mod name;
@@ -31,6 +32,7 @@ pub use config::{
     BasinConfig, Cipher, RetentionPolicy, StorageClass, StreamConfig, StreamConfigLayer, Timestamping, TimestampingMode,
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
+pub use init::{InitBasin, InitStream};
 pub use name::{BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart};
 pub use position::{Position, SeqNum, Timestamp};
 pub use read::{ReadBounds, ReadRequest, ReadStart};

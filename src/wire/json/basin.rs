@@ -76,7 +76,7 @@ impl TryFrom<EnsureBasinJson> for EnsureBasin {
 }
 
 /// `control-plane.md` §2.
-fn check_location(name: String) -> Result<String, JsonError> {
+pub(super) fn check_location(name: String) -> Result<String, JsonError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.');
     match (1..=64).contains(&name.len()) && name.chars().all(legal) {
         true => Ok(name),
