@@ -226,4 +226,6 @@ fn put_off((basin, stream): &StreamKey, error: &Failure) {
 }
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use crate::{
 
 impl World {
     /// Turns the clock to this many seconds after the world's beginning.
-    fn at(&self, seconds: u64) {
+    pub(super) fn at(&self, seconds: u64) {
         self.clock.set(Timestamp::new(NOW + seconds * 1000));
     }
 
@@ -27,13 +27,13 @@ impl World {
         self.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap().1
     }
 
-    async fn sweep_at(&self, seconds: u64) {
+    pub(super) async fn sweep_at(&self, seconds: u64) {
         self.at(seconds);
         self.streams.sweep().await;
     }
 
     /// Another process over the same store. The one before ended without a word.
-    fn restarted(self) -> Self {
+    pub(super) fn restarted(self) -> Self {
         let World { store, clock, streams } = self;
         drop(streams);
         let streams = Streams::new(store.clone(), clock.clone(), StreamsConfig::default());
@@ -41,12 +41,12 @@ impl World {
     }
 
     /// Lets go of all streams that nobody holds.
-    fn close_idle(&self) {
+    pub(super) fn close_idle(&self) {
         self.streams.close_idle(Duration::ZERO);
     }
 
     /// All records that a reader from the start gets, up to the tail.
-    async fn visible(&self) -> Vec<String> {
+    pub(super) async fn visible(&self) -> Vec<String> {
         let mut reader = self.reader(from_the_start()).await;
         let mut visible = Vec::new();
         loop {
@@ -66,20 +66,24 @@ impl World {
         self.stream().await.read(SeqNum::FIRST, usize::MAX).await.unwrap().is_empty()
     }
 
-    async fn listed(&self) -> Option<StreamInfo> {
+    pub(super) async fn listed(&self) -> Option<StreamInfo> {
         let any = StreamNamePart::default();
         self.streams.list_streams(&basin(), &any, &any, 1).await.unwrap().entries.pop()
     }
 
     /// Waits until the background task, which runs on this thread when a test waits, has removed all streams.
-    async fn wait_until_gone(&self) {
-        while self.listed().await.is_some() {
+    pub(super) async fn wait_until_gone(&self) {
+        for _ in 0..100_000 {
+            if self.listed().await.is_none() {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("the background task does not remove {:?}", self.listed().await);
     }
 }
 
-fn kept_for(seconds: u64) -> StreamConfigLayer {
+pub(super) fn kept_for(seconds: u64) -> StreamConfigLayer {
     let policy = RetentionPolicy::Age(NonZeroU64::new(seconds).unwrap());
     StreamConfigLayer { retention_policy: Some(policy), ..Default::default() }
 }
@@ -88,7 +92,7 @@ fn kept_for_ever() -> StreamConfigLayer {
     StreamConfigLayer { retention_policy: Some(RetentionPolicy::Infinite), ..Default::default() }
 }
 
-fn deleted_on_empty(layer: StreamConfigLayer, seconds: u64) -> StreamConfigLayer {
+pub(super) fn deleted_on_empty(layer: StreamConfigLayer, seconds: u64) -> StreamConfigLayer {
     StreamConfigLayer { delete_on_empty_min_age_secs: Some(seconds), ..layer }
 }
 
