@@ -1,0 +1,75 @@
+//! `AppendAck`, straight into a frame and back (`s2s.md` §4).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use super::{
+    Advice,
+    frame::message_head,
+    proto::{self, StreamPosition},
+};
+use crate::types::{
+    AppendAck, Compression, Position,
+    layout::{FRAME_HEAD_LEN, position_field_len, put_position_field},
+};
+
+const START: u8 = 0x0a;
+const END: u8 = 0x12;
+const TAIL: u8 = 0x1a;
+
+/// Why a server's bytes are not an ack.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// They are not the message.
+    #[error("the ack is not well-formed protobuf: {reason}")]
+    Malformed {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A position is missing. Servers write all three, also those of two zeros.
+    #[error("the ack has no `{field}`")]
+    MissingPosition {
+        /// Which one.
+        field: &'static str,
+    },
+}
+
+/// Writes the frame of `ack`. It is always too short to be compressed.
+pub fn put_append_ack(out: &mut BytesMut, ack: &AppendAck, advice: Advice) {
+    let len = ack_len(ack);
+    let head = message_head(Compression::None, advice, len).expect("an ack takes at most 72 bytes");
+    out.reserve(FRAME_HEAD_LEN + len);
+    out.put_slice(&head);
+    put_ack(out, ack);
+}
+
+/// The message alone, for unary responses.
+pub fn encode_append_ack(ack: &AppendAck) -> Bytes {
+    let mut out = BytesMut::with_capacity(ack_len(ack));
+    put_ack(&mut out, ack);
+    out.freeze()
+}
+
+/// The ack that a message holds.
+pub fn decode_append_ack(message: Bytes) -> Result<AppendAck, AckError> {
+    let ack = proto::AppendAck::decode(message).map_err(|error| AckError::Malformed { reason: error.to_string() })?;
+    let position = |field, position: Option<StreamPosition>| match position {
+        Some(position) => Ok(Position::new(position.seq_num, position.timestamp)),
+        None => Err(AckError::MissingPosition { field }),
+    };
+    Ok(AppendAck {
+        start: position("start", ack.start)?,
+        end: position("end", ack.end)?,
+        tail: position("tail", ack.tail)?,
+    })
+}
+
+fn ack_len(ack: &AppendAck) -> usize {
+    position_field_len(ack.start) + position_field_len(ack.end) + position_field_len(ack.tail)
+}
+
+fn put_ack(out: &mut BytesMut, ack: &AppendAck) {
+    put_position_field(out, START, ack.start);
+    put_position_field(out, END, ack.end);
+    put_position_field(out, TAIL, ack.tail);
+}
