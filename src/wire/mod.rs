@@ -18,6 +18,7 @@
 
 mod ack;
 mod append_input;
+pub mod calls;
 pub mod catalogue;
 mod compress;
 mod decode_error;
