@@ -27,6 +27,7 @@ mod frame;
 mod frame_buf;
 mod frame_codec;
 pub mod json;
+pub mod lines;
 pub mod negotiate;
 pub mod params;
 mod proto;
