@@ -100,12 +100,9 @@ impl FromStr for Endpoint {
         // The scheme given to the parser is of no matter, it only makes the rest an absolute form.
         let uri: Uri = format!("http://{rest}").parse().map_err(|_| EndpointError::Malformed)?;
         let authority = uri.authority().ok_or(EndpointError::Malformed)?;
+        let port = port(&authority.as_str()[authority.host().len()..])?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || authority.as_str().ends_with(':') {
-            return Err(EndpointError::Malformed);
-        }
-        let port_is_readable = authority.port().is_none() || authority.port_u16().is_some();
-        if !port_is_readable {
+        if host.is_empty() {
             return Err(EndpointError::Malformed);
         }
         let scheme = scheme.unwrap_or_else(|| scheme_of(host));
@@ -113,9 +110,17 @@ impl FromStr for Endpoint {
         Ok(Self {
             scheme,
             host: host.into(),
-            port: authority.port_u16().unwrap_or_else(|| scheme.default_port()),
+            port: port.unwrap_or_else(|| scheme.default_port()),
             base_path: base_path.into(),
         })
+    }
+}
+
+/// What stands behind the host: nothing, or a colon and a port.
+fn port(text: &str) -> Result<Option<u16>, EndpointError> {
+    match text.strip_prefix(':') {
+        Some(port) => port.parse().map(Some).map_err(|_| EndpointError::Malformed),
+        None => Ok(None),
     }
 }
 

@@ -104,3 +104,95 @@ impl Window {
         self.metered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        client::{Conditions, InputBuilder},
+        types::{Compression, Position},
+    };
+
+    fn input(records: usize, match_seq_num: Option<u64>) -> EncodedInput {
+        let mut builder = InputBuilder::new();
+        for _ in 0..records {
+            builder.push(None, [], b"xx");
+        }
+        let match_seq_num = match_seq_num.map(SeqNum::new);
+        builder.build(Conditions { match_seq_num, fencing_token: None }, Compression::None).unwrap()
+    }
+
+    fn ack(start: u64, end: u64) -> AppendAck {
+        AppendAck { start: Position::new(start, 0), end: Position::new(end, 0), tail: Position::new(end, 0) }
+    }
+
+    fn window(inputs: &[usize]) -> Window {
+        let mut window = Window::new(1000);
+        inputs.iter().for_each(|records| window.push(input(*records, None)));
+        while window.take_unsent().is_some() {}
+        window
+    }
+
+    #[test]
+    fn acks_must_fit_their_inputs() {
+        // s2s.md §6.2: in order, with the count of their input, with ends that increase
+        for (acks, wrong) in [
+            (vec![ack(0, 2), ack(2, 5)], None),
+            (vec![ack(7, 9), ack(30, 33)], None),
+            (vec![ack(0, 3)], Some(ProtocolError::AckCount { sent: 2, acked: 3 })),
+            (vec![ack(3, 1)], Some(ProtocolError::AckCount { sent: 2, acked: 0 })),
+            (
+                vec![ack(5, 7), ack(2, 5)],
+                Some(ProtocolError::AckOrder { previous: SeqNum::new(7), end: SeqNum::new(5) }),
+            ),
+            (vec![ack(0, 2), ack(2, 5), ack(5, 6)], Some(ProtocolError::StrayAck)),
+        ] {
+            let mut window = window(&[2, 3]);
+            let outcome: Result<(), _> = acks.iter().try_for_each(|ack| window.acknowledge(ack));
+            assert_eq!(outcome.err(), wrong, "{acks:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_cannot_be_acknowledged() {
+        let mut window = Window::new(1000);
+        window.push(input(1, None));
+        assert_eq!(window.acknowledge(&ack(0, 1)), Err(ProtocolError::StrayAck));
+    }
+
+    #[test]
+    fn the_limit_is_in_metered_bytes_and_one_input_always_goes() {
+        let mut window = Window::new(25);
+        assert!(window.has_room(1_000_000), "alone");
+        window.push(input(2, None));
+        assert!(window.has_room(5) && !window.has_room(6));
+        window.take_unsent();
+        window.acknowledge(&ack(0, 2)).unwrap();
+        assert!(window.is_empty() && window.metered() == 0 && window.has_room(1_000_000));
+    }
+
+    #[test]
+    fn after_a_loss_everything_without_an_ack_is_sent_again_in_order() {
+        let mut window = window(&[1, 2, 3]);
+        window.acknowledge(&ack(0, 1)).unwrap();
+        window.rewind();
+        assert!(!window.awaits_ack());
+        let again: Vec<_> = std::iter::from_fn(|| window.take_unsent().map(EncodedInput::records)).collect();
+        assert_eq!(again, [2, 3]);
+    }
+
+    #[test]
+    fn positions_protect_against_duplicates_if_every_sent_input_has_one() {
+        let mut window = Window::new(1000);
+        window.push(input(1, Some(0)));
+        window.push(input(1, None));
+        assert_eq!(window.at_stake(), AtStake::Nothing, "nothing was sent");
+        window.take_unsent();
+        assert_eq!(window.at_stake(), AtStake::Nothing);
+        window.take_unsent();
+        assert_eq!(window.at_stake(), AtStake::Duplicates);
+        window.acknowledge(&ack(0, 1)).unwrap();
+        window.acknowledge(&ack(1, 2)).unwrap();
+        assert_eq!(window.at_stake(), AtStake::Nothing);
+    }
+}
