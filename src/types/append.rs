@@ -173,12 +173,13 @@ impl AppendBatch {
         buffer: Bytes,
         records: impl IntoIterator<Item = Range<usize>>,
     ) -> Result<Self, CollectError> {
-        let records = records.into_iter();
-        let mut spans = Vec::with_capacity(records.size_hint().0.clamp(1, MAX_BATCH_RECORDS));
-        let (mut commands, mut metered, mut all_timestamped) = (Vec::new(), 0, true);
-        for (index, range) in records.enumerate() {
-            if index == MAX_BATCH_RECORDS {
-                return Err(CollectError::Invalid(BatchError::TooManyRecords));
+        let (mut spans, mut commands, mut metered, mut all_timestamped) = (Vec::new(), Vec::new(), 0, true);
+        for (index, range) in records.into_iter().enumerate() {
+            match index {
+                // Records of a batch are mostly alike, so the first tells how many there may be; tag and length take two.
+                0 => spans.reserve((buffer.len() / (range.len() + 2)).clamp(1, MAX_BATCH_RECORDS)),
+                MAX_BATCH_RECORDS => return Err(CollectError::Invalid(BatchError::TooManyRecords)),
+                _ => {}
             }
             let (span, command) = Span::parse(&buffer, range).map_err(|error| match error {
                 SpanError::NotCanonical => CollectError::NotCanonical,

@@ -207,10 +207,7 @@ fn header(field: Field<'_>) -> Result<(&[u8], &[u8]), ProtobufError> {
 }
 
 /// The canonical form of `records`: timestamp, headers, body each.
-#[expect(dead_code, reason = "for the JSON form of records")]
-pub(crate) fn canonical_records<'a, H>(
-    records: impl IntoIterator<Item = (Option<Timestamp>, H, &'a [u8])>,
-) -> RecordsWriter
+pub fn canonical_records<'a, H>(records: impl IntoIterator<Item = (Option<Timestamp>, H, &'a [u8])>) -> RecordsWriter
 where
     H: IntoIterator<Item = (&'a [u8], &'a [u8]), IntoIter: Clone>,
 {
@@ -222,7 +219,6 @@ where
 }
 
 /// The batch of records that [`canonical_records`] wrote.
-#[expect(dead_code, reason = "for the JSON form of records")]
-pub(crate) fn batch_from_canonical(records: RecordsWriter) -> Result<AppendBatch, BatchError> {
+pub fn batch_from_canonical(records: RecordsWriter) -> Result<AppendBatch, BatchError> {
     records.into_batch()
 }
