@@ -448,7 +448,7 @@ pub(crate) mod tests {
             &[0x1a, 0x01, b'x', 0x12, 0x03, 0x0a, 1, b'k'], // a header behind the body
         ] {
             let buffer = Bytes::copy_from_slice(record);
-            let result = AppendBatch::collect(buffer, [0..record.len()]);
+            let result = AppendBatch::collect(buffer, std::iter::once(0..record.len()));
             assert_eq!(result.unwrap_err(), CollectError::NotCanonical, "{record:02x?}");
         }
     }
