@@ -29,7 +29,8 @@ pub fn frame_decoder(data: &[u8]) {
     assert_eq!(frames_of(&again, lengths), (whole.0, Ok(())));
 }
 
-fn split_lengths(data: &[u8]) -> (&[u8], &[u8]) {
+/// Chunk lengths and stream of the data that [`frame_decoder`] takes.
+pub fn split_lengths(data: &[u8]) -> (&[u8], &[u8]) {
     let Some((&count, rest)) = data.split_first() else { return (&[], &[]) };
     rest.split_at(usize::from(count).min(rest.len()))
 }
