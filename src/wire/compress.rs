@@ -25,7 +25,6 @@ const GZIP_FRAMING: usize = 18;
 /// `ZSTD_error_dstSize_tooSmall`; zstd keeps the numbers of its common errors.
 const ZSTD_OUTPUT_TOO_SMALL: zstd_safe::ErrorCode = 70usize.wrapping_neg();
 
-const NO_MEMORY: &str = "no memory for a context";
 const ENDS_EARLY: &str = "it ends early";
 
 /// Why compressed bytes could not be read (`s2s.md` §3.4).
@@ -74,6 +73,7 @@ pub fn inflate(compression: Compression, body: Bytes, limit: usize) -> Result<By
 pub fn deflate(compression: Compression, body: &[u8]) -> Result<Bytes, DeflateError> {
     let mut out = Vec::new();
     deflate_onto(compression, body, &mut out)?;
+    out.shrink_to_fit();
     Ok(out.into())
 }
 
@@ -99,19 +99,16 @@ thread_local! {
 
 fn deflate_zstd(body: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     ZSTD_OUT.with_borrow_mut(|slot| {
-        let context = match slot {
-            Some(context) => context,
-            None => slot.insert(zstd_compressor()?),
-        };
+        let context = slot.get_or_insert_with(zstd_compressor);
         out.reserve_exact(zstd_safe::compress_bound(body.len()));
         context.compress2(&mut behind(out), body).map(drop).map_err(zstd_error)
     })
 }
 
-fn zstd_compressor() -> Result<CCtx<'static>, String> {
-    let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
-    context.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL)).map_err(zstd_error)?;
-    Ok(context)
+fn zstd_compressor() -> CCtx<'static> {
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL)).expect("zstd has this level");
+    context
 }
 
 /// For zstd: the spare capacity of `out`, so that what is there stays.
@@ -129,11 +126,9 @@ fn zstd_error(code: zstd_safe::ErrorCode) -> String {
 fn inflate_zstd(body: &[u8], limit: usize) -> Result<Bytes, InflateError> {
     let corrupt = |reason: String| InflateError::Corrupt { compression: Compression::Zstd, reason };
     ZSTD_IN.with_borrow_mut(|slot| {
-        let context = match slot {
-            Some(context) => context,
-            None => slot.insert(DCtx::try_create().ok_or_else(|| corrupt(NO_MEMORY.to_owned()))?),
-        };
+        let context = slot.get_or_insert_with(DCtx::create);
         let (mut rest, mut out) = (body, Vec::new());
+        // At least one, so that an empty body is an error.
         while !rest.is_empty() || body.is_empty() {
             // Walks the headers of the blocks: from here on the frame is known to be whole.
             let len = zstd_safe::find_frame_compressed_size(rest).map_err(|code| corrupt(zstd_error(code)))?;
@@ -189,6 +184,7 @@ fn inflate_gzip(body: &[u8], limit: usize) -> Result<Bytes, InflateError> {
     GZIP_IN.with_borrow_mut(|slot| {
         let context = slot.get_or_insert_with(|| Decompress::new(false));
         let (mut rest, mut out) = (body, Vec::with_capacity(gzip_first_guess(body, limit)));
+        // At least one, so that an empty body is an error.
         while !rest.is_empty() || body.is_empty() {
             gzip_header(&mut rest).ok_or_else(|| corrupt("not a gzip header".to_owned()))?;
             let start = out.len();

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
+    FrameBuf,
     compress::{self, COMPRESSION_THRESHOLD},
     error_body::error_json,
 };
@@ -332,15 +333,17 @@ const fn message_flag(compression: Compression, advice: Advice) -> u8 {
     }
 }
 
-/// Sets the reconnect flag on the head of an encoded regular frame; leaves that of a terminal frame alone.
-pub(super) const fn advised(mut head: [u8; FRAME_HEAD_LEN], advice: Advice) -> [u8; FRAME_HEAD_LEN] {
-    let flag = &mut head[LENGTH_LEN];
-    if let Advice::Reconnect = advice
-        && *flag & TERMINAL == 0
-    {
-        *flag |= RECONNECT;
+/// An encoded frame with the reconnect flag set, if that is advised: another head in front of the same bytes. Terminal
+/// frames are left alone (`s2s.md` §8).
+pub fn with_advice(frame: Bytes, advice: Advice) -> FrameBuf {
+    match frame.first_chunk::<FRAME_HEAD_LEN>() {
+        Some(&[a, b, c, flag]) if advice == Advice::Reconnect && flag & TERMINAL == 0 => {
+            let mut out = FrameBuf::from(Bytes::copy_from_slice(&[a, b, c, flag | RECONNECT]));
+            out.push(frame.slice(FRAME_HEAD_LEN..));
+            out
+        }
+        _ => frame.into(),
     }
-    head
 }
 
 /// Writes a regular frame around `body`, which is compressed already as `compression` says.
@@ -548,9 +551,16 @@ mod tests {
 
     #[test]
     fn advice_leaves_terminal_frames_alone() {
-        assert_eq!(advised([0, 0, 1, 0x20], Advice::Reconnect), [0, 0, 1, 0x30]);
-        assert_eq!(advised([0, 0, 1, 0x20], Advice::None), [0, 0, 1, 0x20]);
-        assert_eq!(advised([0, 0, 3, 0x80], Advice::Reconnect), [0, 0, 3, 0x80]);
+        for (flag, advice, expected) in [
+            (0x00, Advice::Reconnect, 0x10),
+            (0x20, Advice::Reconnect, 0x30),
+            (0x50, Advice::Reconnect, 0x50),
+            (0x20, Advice::None, 0x20),
+            (0x80, Advice::Reconnect, 0x80),
+        ] {
+            let frame = Bytes::copy_from_slice(&[0, 0, 3, flag, 1, 2]);
+            assert_eq!(with_advice(frame, advice).into_bytes(), [0, 0, 3, expected, 1, 2][..]);
+        }
     }
 
     #[test]

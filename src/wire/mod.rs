@@ -41,7 +41,7 @@ pub use decode_error::DecodeError;
 pub use error_body::{RemoteError, error_json, parse_error};
 pub use frame::{
     Advice, Frame, FrameBuffer, FrameError, FrameTooLong, Terminal, message_frame, put_message_frame,
-    put_terminal_frame, terminal_frame,
+    put_terminal_frame, terminal_frame, with_advice,
 };
 pub use frame_buf::FrameBuf;
 pub use frame_codec::{FrameCodec, FrameCodecError};

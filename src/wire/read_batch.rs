@@ -13,7 +13,7 @@ use prost::Message;
 use super::{
     Advice, FrameBuf,
     compress::COMPRESSION_THRESHOLD,
-    frame::{advised, message_frame, message_head},
+    frame::{message_frame, message_head, with_advice},
     proto,
 };
 use crate::types::{
@@ -48,18 +48,6 @@ fn compressed_follow_frame(batch: &Batch, compression: Compression) -> Option<By
     match message.len() < COMPRESSION_THRESHOLD {
         true => Some(plain.clone()),
         false => message_frame(compression, Advice::None, message).ok(),
-    }
-}
-
-/// `frame` as it is, or with another head in front of what is shared.
-fn with_advice(frame: Bytes, advice: Advice) -> FrameBuf {
-    match (advice, frame.first_chunk::<FRAME_HEAD_LEN>()) {
-        (Advice::Reconnect, Some(&head)) => {
-            let mut out = FrameBuf::from(Bytes::copy_from_slice(&advised(head, advice)));
-            out.push(frame.slice(FRAME_HEAD_LEN..));
-            out
-        }
-        _ => frame.into(),
     }
 }
 
