@@ -18,6 +18,7 @@
 
 mod ack;
 mod append_input;
+pub mod calls;
 pub mod catalogue;
 mod compress;
 mod decode_error;
@@ -28,6 +29,7 @@ mod frame_codec;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod json;
+pub mod lines;
 pub mod negotiate;
 pub mod params;
 mod proto;
