@@ -1,12 +1,17 @@
-//! The only place that reads the time of day, and a clock that tests turn by hand.
+//! The only place that reads a clock: the time of day, the time for deadlines, and a clock that tests turn by hand.
 
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::types::Timestamp;
+
+/// The time that only goes forward, for deadlines: of the runtime where there is one, so that tests can turn it by hand.
+pub fn instant() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Tells the time of day.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {

@@ -53,5 +53,6 @@ pub mod sequence;
 pub mod server;
 pub mod store;
 pub mod streams;
+pub mod telemetry;
 pub mod types;
 pub mod wire;

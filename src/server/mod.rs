@@ -1,1 +1,80 @@
-//! server
+//! HTTP: one port for HTTP/2, HTTP/1.1 and TLS, from the socket to the service and back.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `listener` | connections: accepted, served, drained |
+//! | `http2`, `tls` | what connections are told, and how they are kept secret |
+//! | `drain` | stopping gently |
+//! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
+//! | `operations` | one function for each operation |
+//! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
+//! | `discard` | what is left of requests that were refused early |
+//!
+//! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
+
+mod append_pump;
+mod body;
+mod discard;
+mod drain;
+mod http2;
+mod listener;
+mod operations;
+mod read_pump;
+mod request;
+mod respond;
+mod route;
+mod tls;
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use self::{
+    body::Body,
+    drain::Drain,
+    respond::Refusal,
+    route::{NoRoute, route},
+};
+use crate::{streams::Streams, telemetry::Telemetry};
+
+pub use listener::{BindError, Server, ServerConfig};
+pub use request::BasinHost;
+pub use tls::{Certificate, TlsError};
+
+/// What all connections share.
+struct Gateway {
+    streams: Arc<Streams>,
+    telemetry: Arc<Telemetry>,
+    drain: Arc<Drain>,
+    basin_host: Option<BasinHost>,
+}
+
+impl Gateway {
+    /// Answers one request. Its body may still be coming when the answer goes out.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let response = match route(&parts.method, parts.uri.path()) {
+            Ok(route) => {
+                self.telemetry.request(route.name());
+                self.perform(route, &parts, &mut body).await
+            }
+            Err(no_route) => Err(no_route.into()),
+        };
+        if let Some(untaken) = body.take() {
+            discard::rest(untaken);
+        }
+        let response = response.unwrap_or_else(|refused| self.refuse(refused));
+        Ok(respond::compressed(response, request::accept_encoding(&parts.headers)))
+    }
+
+    fn refuse(&self, refused: Refusal) -> Response<Body> {
+        self.telemetry.error(match &refused {
+            Refusal::Api(error) => error.label(),
+            Refusal::NoRoute(NoRoute::NotFound) => "not_found",
+            Refusal::NoRoute(NoRoute::MethodNotAllowed { .. }) => "method_not_allowed",
+        });
+        respond::refusal(refused)
+    }
+}

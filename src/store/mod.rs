@@ -2,7 +2,7 @@
 //!
 //! This room knows no rule of the protocol. It is handed records that already have their numbers, together with the
 //! head that they leave behind, and gives them back as they were. What holds for every backend is tested by one suite
-//! ([`contract`]).
+//! (`contract`).
 //!
 //! ```text
 //!                  trim point        durable tail     assigned tail
@@ -41,6 +41,8 @@ pub trait Store: Send + Sync + 'static {
     fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog>;
 
     /// Removes all there is of `stream`. Doing it again, or for a stream never written, does no harm.
+    ///
+    /// A log that is still open on it takes no more appends ([`StoreError::NotDone`]).
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()>;
 
     /// The table for the catalogue and whatever else is small and must survive.
@@ -65,8 +67,11 @@ pub struct OpenLog {
 pub trait StreamLog: Send + Sync + 'static {
     /// Accepts `batch` and the `head` it leaves behind, both or neither, in the order of the calls.
     ///
-    /// The batch begins at the end of the one accepted before it; the caller sees to that. An error means that nothing
-    /// was accepted, unless it says otherwise.
+    /// The batch begins at the end of the one accepted before it; one that begins elsewhere is refused with
+    /// [`StoreError::NotDone`]. An error means that nothing was accepted, unless it says otherwise.
+    ///
+    /// A store that is full ([`StoreError::Full`]) still has some room for commits that move the trim point, so that it
+    /// can be trimmed free.
     fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError>;
 
     /// Durable batches from the one that holds `from`, or the first one after it, on; in order and without a gap,

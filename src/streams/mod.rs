@@ -1,1 +1,242 @@
-//! streams
+//! The service: basins and streams, append sessions and read sessions. The only place that joins rules and storage.
+//!
+//! It knows no HTTP: requests come in as values, and go out as values or as a [`Failure`].
+
+mod append;
+mod background;
+mod catalogue;
+mod failure;
+mod provision;
+mod read;
+mod ring;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+use self::{
+    background::{Background, Job},
+    catalogue::Catalogue,
+};
+use crate::{
+    clock::{self, Clock},
+    sequence::ReadMode,
+    store::{Store, StoreError},
+    types::{AppendAck, AppendInput, BasinName, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+};
+
+pub use append::AppendSession;
+pub use failure::Failure;
+pub use provision::BasinWish;
+pub use read::{ReadEvent, ReadSession};
+pub use stream::Stream;
+
+/// How the service is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamsConfig {
+    /// Metered bytes that may be accepted and not yet durable, over all streams; at least one batch, 1 MiB.
+    pub append_in_flight: usize,
+    /// How long a stream that nobody uses stays open.
+    pub idle_after: Duration,
+}
+
+impl Default for StreamsConfig {
+    fn default() -> Self {
+        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60) }
+    }
+}
+
+/// What a request wants of a stream, which decides whether the stream is made when it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To append.
+    Append,
+    /// To read, or to check the tail.
+    Read,
+}
+
+type StreamKey = (BasinName, StreamName);
+
+/// The service.
+pub struct Streams {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    budget: Arc<Semaphore>,
+    background: Background,
+    open: Mutex<HashMap<StreamKey, Open>>,
+    /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
+    names: [tokio::sync::Mutex<()>; 64],
+    hasher: RandomState,
+}
+
+/// A stream in the table of open ones.
+struct Open {
+    stream: Arc<Stream>,
+    used: Instant,
+}
+
+impl Streams {
+    /// The service over `store`, with the time of day from `clock`. Needs a running tokio runtime.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: StreamsConfig) -> Arc<Self> {
+        let (background, jobs) = Background::new();
+        let streams = Arc::new(Self {
+            store,
+            clock,
+            budget: Arc::new(Semaphore::new(config.append_in_flight.min(Semaphore::MAX_PERMITS))),
+            background,
+            open: Mutex::default(),
+            names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            hasher: RandomState::new(),
+        });
+        tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
+        tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
+        streams
+    }
+
+    /// Opens an append session with a stream.
+    pub fn append_session(&self, stream: Arc<Stream>) -> AppendSession {
+        AppendSession::new(stream, self.budget.clone(), self.clock.clone())
+    }
+
+    /// Opens a read session with a stream; the start is resolved before this returns.
+    pub async fn read_session(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<ReadSession, Failure> {
+        ReadSession::open(stream, request, ReadMode::Session).await
+    }
+
+    /// Appends one batch and waits until it is durable.
+    pub async fn append(&self, stream: Arc<Stream>, input: &AppendInput) -> Result<AppendAck, Failure> {
+        let mut session = self.append_session(stream);
+        poll_fn(|cx| session.poll_append(cx, input)).await;
+        let outcome = poll_fn(|cx| session.poll_ack(cx)).await;
+        outcome.expect("an input was put in, so there is an outcome")
+    }
+
+    /// Reads up to one batch, waiting for it if the request says so.
+    pub async fn read(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<Option<ReadEvent>, Failure> {
+        let mut session = ReadSession::open(stream, request, ReadMode::Unary).await?;
+        loop {
+            match session.next().await.transpose()? {
+                Some(ReadEvent::Heartbeat(_)) => {}
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
+    ///
+    /// `layer` is the configuration that the request has for a stream it makes.
+    pub async fn stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        access: Access,
+        layer: Option<&StreamConfigLayer>,
+    ) -> Result<Arc<Stream>, Failure> {
+        let key = (basin.clone(), name.clone());
+        if let Some(stream) = self.open_stream(&key) {
+            return Ok(stream);
+        }
+        let _name = self.lock_name(&key).await;
+        if let Some(stream) = self.open_stream(&key) {
+            return Ok(stream);
+        }
+        let entry = match self.catalogue().stream(basin, name).await? {
+            Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
+            Some(found) => found.entry,
+            None => self.make_on_access(basin, name, access, layer).await?,
+        };
+        let stream = Stream::open(&*self.store, &entry, self.background.clone()).await?;
+        self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
+        Ok(stream)
+    }
+
+    async fn make_on_access(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        access: Access,
+        layer: Option<&StreamConfigLayer>,
+    ) -> Result<StreamEntry, Failure> {
+        let Some(found) = self.catalogue().basin(basin).await? else {
+            return Err(Failure::BasinNotFound(basin.clone()));
+        };
+        let makes = match access {
+            Access::Append => found.entry.config.create_stream_on_append,
+            Access::Read => found.entry.config.create_stream_on_read,
+        };
+        if !makes {
+            return Err(Failure::StreamNotFound(basin.clone(), name.clone()));
+        }
+        if found.entry.deleted_at.is_some() {
+            return Err(Failure::BasinDeletionPending(basin.clone()));
+        }
+        self.make_stream(basin, name, &found.entry, layer.unwrap_or(&StreamConfigLayer::default()), None).await
+    }
+
+    /// Whether the store takes writes.
+    pub fn health(&self) -> Result<(), StoreError> {
+        self.store.health()
+    }
+
+    /// Ends the service: what was accepted becomes durable first.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+
+    /// How many streams are open.
+    pub fn open_count(&self) -> usize {
+        self.open_streams().len()
+    }
+
+    fn catalogue(&self) -> Catalogue<'_> {
+        Catalogue::new(self.store.meta())
+    }
+
+    /// The stream of that name if it is open and can be used.
+    fn open_stream(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+        let mut open = self.open_streams();
+        let found = open.get_mut(key)?;
+        if found.stream.has_failed() {
+            open.remove(key);
+            return None;
+        }
+        found.used = clock::instant();
+        Some(found.stream.clone())
+    }
+
+    /// Lets go of streams that nobody holds and nobody used since `idle_after` ago.
+    fn close_idle(&self, idle_after: Duration) {
+        let now = clock::instant();
+        self.open_streams().retain(|_, open| {
+            let held = Arc::strong_count(&open.stream) > 1 || !open.stream.is_settled();
+            held || now.duration_since(open.used) < idle_after
+        });
+    }
+
+    fn open_streams(&self) -> MutexGuard<'_, HashMap<StreamKey, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lock_name(&self, key: &StreamKey) -> tokio::sync::MutexGuard<'_, ()> {
+        self.name_lock(key).lock().await
+    }
+
+    async fn lock_basin(&self, name: &BasinName) -> tokio::sync::MutexGuard<'_, ()> {
+        self.name_lock(name).lock().await
+    }
+
+    fn name_lock(&self, name: impl std::hash::Hash) -> &tokio::sync::Mutex<()> {
+        let hash = self.hasher.hash_one(name) as usize;
+        &self.names[hash % self.names.len()]
+    }
+}

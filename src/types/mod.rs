@@ -17,6 +17,8 @@ mod read;
 mod reconfigure;
 mod record;
 mod stream;
+#[doc(hidden)]
+pub mod testing;
 
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};

@@ -151,6 +151,13 @@ text_newtype! {
     BasinNamePart
 }
 
+impl Default for BasinNamePart {
+    /// The empty one: of every name the beginning, and before all of them.
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
 impl BasinNamePart {
     /// Checks `text`.
     pub fn new(text: &str) -> Result<Self, NameError> {
@@ -166,6 +173,13 @@ impl BasinNamePart {
 text_newtype! {
     /// The beginning of a stream's name, or a name to list after; may be empty.
     StreamNamePart
+}
+
+impl Default for StreamNamePart {
+    /// The empty one: of every name the beginning, and before all of them.
+    fn default() -> Self {
+        Self("".into())
+    }
 }
 
 impl StreamNamePart {

@@ -1,0 +1,251 @@
+//! The body of an append session: chunks in, frames, inputs; acks, frames, chunks out (`s2s.md` §6).
+//!
+//! It is polled where the response is written, so reading, admitting and acknowledging cost no task and no channel. It
+//! knows no HTTP: any body of bytes can drive it.
+//!
+//! ```text
+//! request body ─► FrameBuffer ─► AppendInput ─► AppendSession
+//!                                                     │
+//! response body ◄─ one chunk a wake-up ◄─ ack frames ◄┘      last of all, a terminal frame if something failed
+//! ```
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+
+use super::{
+    discard,
+    drain::{DrainWatch, Phase},
+    respond,
+};
+use crate::{
+    clock,
+    streams::AppendSession,
+    telemetry::{OpenGuard, Telemetry},
+    types::{ApiError, AppendInput, ErrorCode},
+    wire::{self, Advice, FrameBuf, FrameBuffer, FrameError},
+};
+
+/// Bytes of frames read ahead while an input waits to be admitted: enough to keep h2's small frames from piling up
+/// unread, little enough for thousands of sessions.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Metered bytes admitted before the acks collected so far are sent: on a fast link more input is always there, and the
+/// client waits for its acks.
+const ADMITTED_A_CHUNK: usize = 512 * 1024;
+
+/// An append session between a request body and a response body.
+pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
+    request: Option<B>,
+    frames: FrameBuffer,
+    session: AppendSession,
+    /// Decoded, and waiting for room in the process's byte budget.
+    waiting: Option<AppendInput>,
+    /// When each input in flight had come in, in order.
+    came_in: VecDeque<Instant>,
+    /// What ended the session on this side of the stream; told when all that was accepted is acknowledged.
+    refusal: Option<ApiError>,
+    drain: DrainWatch,
+    telemetry: Arc<Telemetry>,
+    over: bool,
+    _open: OpenGuard,
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
+    pub(super) fn new(
+        request: B,
+        session: AppendSession,
+        drain: DrainWatch,
+        telemetry: Arc<Telemetry>,
+        open: OpenGuard,
+    ) -> Self {
+        Self {
+            request: Some(request),
+            frames: FrameBuffer::new(),
+            session,
+            waiting: None,
+            came_in: VecDeque::new(),
+            refusal: None,
+            drain,
+            telemetry,
+            over: false,
+            _open: open,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The frames that are ready, in one piece; nothing more when the session is over.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let phase = self.drain.poll(cx);
+        if phase == Phase::Ending && self.session.is_open() {
+            self.refuse(ApiError::new(
+                ErrorCode::ServerDraining,
+                "the server stops; send what is not acknowledged again",
+            ));
+        }
+        let intake = self.take_inputs(cx);
+        let mut out = BytesMut::new();
+        self.put_outcomes(cx, advice(phase), &mut out);
+        if self.over {
+            self.request.take().map(discard::rest);
+        }
+        match (out.is_empty(), self.over) {
+            (false, _) => Poll::Ready(Some(out.freeze().into())),
+            (true, true) => Poll::Ready(None),
+            (true, false) => {
+                if intake == Intake::Full {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Admits what has arrived.
+    fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
+        let mut admitted = 0;
+        while self.session.is_open() {
+            if admitted >= ADMITTED_A_CHUNK {
+                return Intake::Full;
+            }
+            if let Some(input) = &self.waiting {
+                if self.session.poll_append(cx, input).is_pending() {
+                    self.read_ahead(cx);
+                    return Intake::Waits;
+                }
+                admitted += input.batch.metered();
+                self.waiting = None;
+                continue;
+            }
+            match self.next_input(cx) {
+                Poll::Ready(Ok(Some(input))) => {
+                    self.came_in.push_back(clock::instant());
+                    self.waiting = Some(input);
+                }
+                Poll::Ready(Ok(None)) => self.session.close(),
+                Poll::Ready(Err(error)) => self.refuse(error),
+                Poll::Pending => return Intake::Waits,
+            }
+        }
+        Intake::Waits
+    }
+
+    fn next_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<AppendInput>, ApiError>> {
+        loop {
+            match self.frames.next_frame() {
+                Ok(Some(frame)) => {
+                    self.telemetry.frames_in(1);
+                    let input = wire::append_input_of_frame(frame);
+                    return Poll::Ready(
+                        input.map(Some).map_err(|error| respond::input_error(error, ErrorCode::BadFrame)),
+                    );
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(bad_frame(error))),
+            }
+            match self.poll_request(cx) {
+                Poll::Ready(Some(chunk)) => self.frames.push(chunk),
+                Poll::Ready(None) => {
+                    let end = self.frames.finish().map_err(bad_frame);
+                    return Poll::Ready(end.map(|()| None));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The next chunk of the request; a request that breaks off ends like one that was cut short.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        while let Some(request) = &mut self.request {
+            match Pin::new(request).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(chunk) if chunk.has_remaining() => {
+                        self.telemetry.bytes_in(chunk.len());
+                        return Poll::Ready(Some(chunk));
+                    }
+                    // An empty chunk, or trailers, which mean nothing here.
+                    _ => {}
+                },
+                Poll::Ready(Some(Err(_))) | Poll::Ready(None) => self.request = None,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.frames.buffered() < READ_AHEAD {
+            match self.poll_request(cx) {
+                Poll::Ready(Some(chunk)) => self.frames.push(chunk),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: ApiError) {
+        self.waiting = None;
+        self.refusal = Some(error);
+        self.session.close();
+    }
+
+    fn put_outcomes(&mut self, cx: &mut Context<'_>, advice: Advice, out: &mut BytesMut) {
+        let mut acks = 0;
+        let now = clock::instant();
+        let end = loop {
+            match self.session.poll_ack(cx) {
+                Poll::Ready(Some(Ok(ack))) => {
+                    wire::put_append_ack(out, &ack, advice);
+                    acks += 1;
+                    if let Some(came_in) = self.came_in.pop_front() {
+                        self.telemetry.acked(now.saturating_duration_since(came_in));
+                    }
+                }
+                Poll::Ready(Some(Err(failure))) => break Some(Some(respond::api_error(failure))),
+                Poll::Ready(None) => break Some(self.refusal.take()),
+                Poll::Pending => break None,
+            }
+        };
+        if let Some(error) = end {
+            self.over = true;
+            if let Some(error) = error {
+                self.telemetry.error(error.label());
+                out.extend_from_slice(&wire::terminal_frame(&error));
+                acks += 1;
+            }
+        }
+        self.telemetry.sent(acks, out.len());
+    }
+}
+
+/// How taking inputs ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    /// Nothing more is to be had now; the task is woken when there is.
+    Waits,
+    /// There may be more, once what was admitted is on its way.
+    Full,
+}
+
+pub(super) const fn advice(phase: Phase) -> Advice {
+    match phase {
+        Phase::Serving => Advice::None,
+        Phase::Advising | Phase::Ending => Advice::Reconnect,
+    }
+}
+
+fn bad_frame(error: FrameError) -> ApiError {
+    ApiError::new(ErrorCode::BadFrame, error.to_string())
+}

@@ -1,0 +1,47 @@
+//! The settings of connections, as data in one place, and why they are so.
+
+use std::time::Duration;
+
+/// What the gateway tells HTTP/2 peers, and what it bears from them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Http2 {
+    /// Unread bytes that a peer may send on one stream. A session is read as fast as its batches are admitted, so this
+    /// is what is on the way: two full batches, or a fast link's round trip.
+    pub(super) stream_window: u32,
+    /// Unread bytes that a peer may send on one connection, over all its streams. h2 also derives from it how many small
+    /// DATA frames may lie unread before it takes them for an attack.
+    pub(super) connection_window: u32,
+    /// The largest DATA frame: a 1 MiB batch comes in four, and a reader of many small ones is not held up by it.
+    pub(super) max_frame_size: u32,
+    /// Sessions and requests at the same time on one connection. Clients open another connection at 90 to 100.
+    pub(super) max_concurrent_streams: u32,
+    /// A stream's name may take 1.5 KiB percent-encoded, a configuration header some hundred bytes.
+    pub(super) max_header_list_size: u32,
+    /// Bytes of a response that h2 may hold for one stream that does not take them.
+    pub(super) max_send_buffer: usize,
+    /// PING after this time without a frame: a reader that vanished is found out even if its stream is silent.
+    pub(super) ping_interval: Duration,
+    /// A PING not answered for so long ends the connection.
+    pub(super) ping_timeout: Duration,
+}
+
+/// As the gateway serves.
+pub(super) const HTTP2: Http2 = Http2 {
+    stream_window: 2 * 1024 * 1024,
+    connection_window: 16 * 1024 * 1024,
+    max_frame_size: 256 * 1024,
+    max_concurrent_streams: 1_000,
+    max_header_list_size: 32 * 1024,
+    max_send_buffer: 1024 * 1024,
+    ping_interval: Duration::from_secs(30),
+    ping_timeout: Duration::from_secs(20),
+};
+
+/// Time for an HTTP/1.1 client to send its request's head.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time for a TLS handshake.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections at the same time; more wait to be accepted.
+pub(super) const MAX_CONNECTIONS: usize = 16 * 1024;

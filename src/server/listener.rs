@@ -1,0 +1,209 @@
+//! Connections: accepted, served, drained. Knows no route.
+//!
+//! ```text
+//! accept ─► (TLS) ─► preface or request line? ─► HTTP/2 or HTTP/1.1 ─► Gateway::answer
+//!
+//! told to stop:  close the socket ─► GOAWAY to every connection, advice on every frame
+//!   deadline:    end the sessions that are left ─► a moment for their last frames ─► close the store
+//! ```
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{
+    rt::{Read, Write},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    BasinHost, Certificate, Gateway, TlsError,
+    drain::{Drain, Phase},
+    http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
+    tls,
+};
+use crate::{store::StoreError, streams::Streams, telemetry::Telemetry};
+
+/// Time for the last frames of sessions that were ended to leave, after the deadline.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+
+/// Pause after a failed accept: such failures (no file descriptors left) last a while.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How the gateway is to be served.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The certificate, if it is to be TLS.
+    pub tls: Option<Certificate>,
+    /// How long sessions may go on after the gateway was told to stop.
+    pub drain_timeout: Duration,
+    /// Hosts that name a basin.
+    pub basin_host: Option<BasinHost>,
+}
+
+/// Why the gateway does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The certificate is no good.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+/// A gateway that listens.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    drain_timeout: Duration,
+    gateway: Arc<Gateway>,
+}
+
+impl Server {
+    /// Opens the port. Connections are taken from then on, and served as soon as [`Server::run`] does.
+    pub async fn bind(
+        config: ServerConfig,
+        streams: Arc<Streams>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, BindError> {
+        let ServerConfig { listen, tls, drain_timeout, basin_host } = config;
+        let tls = tls.as_ref().map(tls::acceptor).transpose()?;
+        let unusable = |reason| BindError::Listen { address: listen, reason };
+        let listener = TcpListener::bind(listen).await.map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        let gateway = Arc::new(Gateway { streams, telemetry, drain: Arc::new(Drain::default()), basin_host });
+        Ok(Self { listener, address, tls, drain_timeout, gateway })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is ready, then drains, and closes the service's store.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
+        let Self { listener, tls, drain_timeout, gateway, .. } = self;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let mut connections = JoinSet::new();
+        let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                accepted = accept(&listener, &limit) => accepted,
+            };
+            match accepted {
+                Ok((socket, permit)) => {
+                    let served = serve(socket, tls.clone(), gateway.clone(), phases.clone());
+                    connections.spawn(async move {
+                        served.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        drop(listener);
+        drain(&gateway, &phase, &mut connections, drain_timeout).await;
+        gateway.streams.close().await
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    limit: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = limit.clone().acquire_owned().await.expect("the limit is never closed");
+    let (socket, _peer) = listener.accept().await?;
+    // Acks are small and must not wait for company.
+    socket.set_nodelay(true)?;
+    Ok((socket, permit))
+}
+
+async fn drain(
+    gateway: &Gateway,
+    phase: &watch::Sender<Phase>,
+    connections: &mut JoinSet<()>,
+    drain_timeout: Duration,
+) {
+    tracing::info!(connections = connections.len(), ?drain_timeout, "draining");
+    gateway.drain.advise();
+    phase.send_replace(Phase::Advising);
+    let all_gone = async |connections: &mut JoinSet<()>| while connections.join_next().await.is_some() {};
+    if tokio::time::timeout(drain_timeout, all_gone(connections)).await.is_ok() {
+        return;
+    }
+    tracing::info!(connections = connections.len(), "ending the sessions that are left");
+    gateway.drain.end();
+    if tokio::time::timeout(LAST_FRAMES, all_gone(connections)).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, gateway: Arc<Gateway>, phases: watch::Receiver<Phase>) {
+    let _open = gateway.telemetry.connection();
+    let served = match tls {
+        None => serve_http(TokioIo::new(socket), gateway, phases).await,
+        Some(acceptor) => match tls::accept(&acceptor, socket).await {
+            Ok(socket) => serve_http(TokioIo::new(socket), gateway, phases).await,
+            Err(error) => Err(error.into()),
+        },
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn serve_http(
+    io: impl Read + Write + Unpin + Send + 'static,
+    gateway: Arc<Gateway>,
+    mut phases: watch::Receiver<Phase>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let service = service_fn(move |request| gateway.clone().answer(request));
+    let builder = connection_builder();
+    let mut connection = pin!(builder.serve_connection(io, service));
+    tokio::select! {
+        served = connection.as_mut() => return served,
+        _ = phases.wait_for(|phase| *phase > Phase::Serving) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+fn connection_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(HTTP2.stream_window)
+        .initial_connection_window_size(HTTP2.connection_window)
+        .max_frame_size(HTTP2.max_frame_size)
+        .max_concurrent_streams(HTTP2.max_concurrent_streams)
+        .max_header_list_size(HTTP2.max_header_list_size)
+        .max_send_buf_size(HTTP2.max_send_buffer)
+        .keep_alive_interval(HTTP2.ping_interval)
+        .keep_alive_timeout(HTTP2.ping_timeout);
+    builder
+}

@@ -1,0 +1,301 @@
+//! What each operation does with its request: reads it into values, asks the service, answers.
+//!
+//! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, existence.
+
+use http::{HeaderMap, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Gateway,
+    append_pump::AppendPump,
+    body::Body,
+    read_pump::ReadPump,
+    request,
+    respond::{self, Refusal},
+    route::Route,
+};
+use crate::{
+    streams::{Access, BasinWish, ReadEvent},
+    telemetry::{self, SessionKind},
+    types::{ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Position, Provision, ReadRequest, StreamName},
+    wire::{
+        self, json,
+        negotiate::{Accept, BodyType},
+        params::{self, SessionQuery},
+    },
+};
+
+type Answer = Result<Response<Body>, Refusal>;
+
+/// A request's body, for the one operation that takes it; what is left there nobody read.
+pub(super) type Untaken = Option<Incoming>;
+
+impl Gateway {
+    pub(super) async fn perform(&self, route: Route<'_>, parts: &Parts, body: &mut Untaken) -> Answer {
+        match route {
+            Route::Health => Ok(self.health()),
+            Route::Metrics => Ok(self.metrics()),
+            Route::ListBasins => self.list_basins(parts).await,
+            Route::CreateBasin => self.create_basin(parts, body).await,
+            Route::GetBasin(basin) => self.get_basin(basin).await,
+            Route::EnsureBasin(basin) => self.ensure_basin(basin, parts, body).await,
+            Route::DeleteBasin(basin) => self.delete_basin(basin).await,
+            Route::ListStreams => self.list_streams(parts).await,
+            Route::CreateStream => self.create_stream(parts, body).await,
+            Route::GetStream(stream) => self.get_stream(stream, parts).await,
+            Route::EnsureStream(stream) => self.ensure_stream(stream, parts, body).await,
+            Route::DeleteStream(stream) => self.delete_stream(stream, parts).await,
+            Route::Append(stream) => self.append(stream, parts, body).await,
+            Route::Read(stream) => self.read(stream, parts).await,
+            Route::CheckTail(stream) => self.check_tail(stream, parts).await,
+            Route::Session(stream) => {
+                needs_s2s(&parts.headers)?;
+                let basin = self.basin(parts)?;
+                let stream = request::stream_in_path(stream)?;
+                self.session(Place { basin, stream }, parts, body).await
+            }
+            Route::ShortSession => {
+                needs_s2s(&parts.headers)?;
+                let basin = self.basin(parts)?;
+                let stream = request::stream_in_header(&parts.headers)?;
+                self.session(Place { basin, stream }, parts, body).await
+            }
+        }
+    }
+
+    fn health(&self) -> Response<Body> {
+        match self.streams.health() {
+            Ok(()) => respond::text(StatusCode::OK, "text/plain", "OK"),
+            Err(error) => respond::text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", error.to_string()),
+        }
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let text = self.telemetry.render(self.streams.open_count());
+        respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
+    }
+
+    fn basin(&self, parts: &Parts) -> Result<BasinName, ApiError> {
+        request::basin(parts, self.basin_host.as_ref())
+    }
+
+    fn place(&self, stream: &str, parts: &Parts) -> Result<Place, ApiError> {
+        Ok(Place { basin: self.basin(parts)?, stream: request::stream_in_path(stream)? })
+    }
+}
+
+/// The stream that a request is about.
+struct Place {
+    basin: BasinName,
+    stream: StreamName,
+}
+
+/// Basins and streams.
+impl Gateway {
+    async fn list_basins(&self, parts: &Parts) -> Answer {
+        let list = params::list_basins(parts.uri.query())?;
+        let page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_basins(&page)))
+    }
+
+    async fn create_basin(&self, parts: &Parts, body: &mut Untaken) -> Answer {
+        let token = request::request_token(&parts.headers)?;
+        let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
+        let wish = BasinWish { config: create.config, location: create.location };
+        let (info, result) = self.streams.create_basin(&create.name, wish, token).await?;
+        // The same request again is 200 for basins, and 201 for streams (control-plane.md §4.2, §5.2).
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+    }
+
+    async fn get_basin(&self, basin: &str) -> Answer {
+        let config = self.streams.basin_config(&request::basin_in_path(basin)?).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
+    }
+
+    async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let name = request::basin_in_path(basin)?;
+        let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
+        let wish = BasinWish { config: ensure.config, location: ensure.location };
+        let (info, result) = self.streams.ensure_basin(&name, wish).await?;
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+    }
+
+    async fn delete_basin(&self, basin: &str) -> Answer {
+        self.streams.delete_basin(&request::basin_in_path(basin)?).await?;
+        Ok(respond::accepted())
+    }
+
+    async fn list_streams(&self, parts: &Parts) -> Answer {
+        let basin = self.basin(parts)?;
+        let list = params::list_streams(parts.uri.query())?;
+        let page = self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_streams(&page)))
+    }
+
+    async fn create_stream(&self, parts: &Parts, body: &mut Untaken) -> Answer {
+        let basin = self.basin(parts)?;
+        let token = request::request_token(&parts.headers)?;
+        let create = json::decode_create_stream(&json_body(&parts.headers, body).await?)?;
+        let (info, result) = self.streams.create_stream(&basin, &create.name, create.config, token).await?;
+        Ok(respond::provisioned(StatusCode::CREATED, result, json::encode_stream_info(&info)))
+    }
+
+    async fn get_stream(&self, stream: &str, parts: &Parts) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        let config = self.streams.stream_config(&basin, &stream).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
+    }
+
+    async fn ensure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        let layer = json::decode_ensure_stream(&optional_json_body(&parts.headers, body).await?)?;
+        let (info, result) = self.streams.ensure_stream(&basin, &stream, layer).await?;
+        Ok(respond::provisioned(ensured(result), result, json::encode_stream_info(&info)))
+    }
+
+    async fn delete_stream(&self, stream: &str, parts: &Parts) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        self.streams.delete_stream(&basin, &stream).await?;
+        Ok(respond::accepted())
+    }
+}
+
+const fn ensured(result: Provision) -> StatusCode {
+    match result {
+        Provision::Created => StatusCode::CREATED,
+        Provision::Updated | Provision::Noop => StatusCode::OK,
+    }
+}
+
+/// Records.
+impl Gateway {
+    async fn append(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let place = self.place(stream, parts)?;
+        match request::body_type(&parts.headers) {
+            BodyType::S2s => self.append_session(place, parts, body).await,
+            _ => self.append_once(place, parts, body).await,
+        }
+    }
+
+    async fn read(&self, stream: &str, parts: &Parts) -> Answer {
+        let place = self.place(stream, parts)?;
+        let read = params::read_request(parts.uri.query())?;
+        match request::body_type(&parts.headers) {
+            BodyType::S2s => self.read_session(place, parts, &read).await,
+            _ => self.read_once(place, parts, &read).await,
+        }
+    }
+
+    async fn session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        match params::session_query(parts.uri.query())? {
+            SessionQuery::Append => self.append_session(place, parts, body).await,
+            SessionQuery::Read(read) => self.read_session(place, parts, &read).await,
+        }
+    }
+
+    async fn append_session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let layer = request::stream_config(&parts.headers)?;
+        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
+        let session = self.streams.append_session(stream);
+        let request = body.take().expect("a body is taken once, by the operation that the route names");
+        let open = self.telemetry.session(SessionKind::Append);
+        let pump = AppendPump::new(request, session, self.drain.watch(), self.telemetry.clone(), open);
+        Ok(respond::session(Body::Append(Box::new(pump))))
+    }
+
+    async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let layer = request::stream_config(&parts.headers)?;
+        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
+        let session = self.streams.read_session(stream, read).await?;
+        let compression = request::accept_encoding(&parts.headers);
+        let open = self.telemetry.session(SessionKind::Read);
+        let pump = ReadPump::new(session, compression, self.drain.watch(), self.telemetry.clone(), open);
+        Ok(respond::session(Body::Read(Box::new(pump))))
+    }
+
+    async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let layer = request::stream_config(&parts.headers)?;
+        let input = append_input(parts, body).await?;
+        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
+        let ack = self.streams.append(stream, &input).await?;
+        Ok(match request::accept(&parts.headers) {
+            Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
+            _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
+        })
+    }
+
+    async fn read_once(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let layer = request::stream_config(&parts.headers)?;
+        let accept = request::accept(&parts.headers);
+        let format = match accept {
+            Accept::Protobuf => Default::default(),
+            _ => request::s2_format(&parts.headers)?,
+        };
+        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
+        let (slices, tail) = records_of(self.streams.read(stream, read).await?);
+        Ok(match accept {
+            Accept::Protobuf => respond::protobuf(wire::encode_read_batch(&slices, tail)),
+            _ => respond::json(StatusCode::OK, json::encode_read_batch(&slices, tail, format)),
+        })
+    }
+
+    async fn check_tail(&self, stream: &str, parts: &Parts) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        let stream = self.streams.stream(&basin, &stream, Access::Read, None).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_tail(stream.check_tail()?)))
+    }
+}
+
+fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
+    match event {
+        Some(ReadEvent::Records { slices, tail }) => (slices, Some(tail)),
+        Some(ReadEvent::Followed(batches)) => {
+            (batches.iter().map(|batch| batch.whole()).collect(), batches.last().map(|batch| batch.end()))
+        }
+        Some(ReadEvent::Heartbeat(_)) | None => (Vec::new(), None),
+    }
+}
+
+async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, ApiError> {
+    match request::body_type(&parts.headers) {
+        BodyType::Protobuf => {
+            let message = taken(body, &parts.headers, ErrorCode::BadProto).await?;
+            wire::decode_append_input(message).map_err(|error| respond::input_error(error, ErrorCode::BadProto))
+        }
+        _ => {
+            let format = request::s2_format(&parts.headers)?;
+            Ok(json::decode_append_input(&json_body(&parts.headers, body).await?, format)?)
+        }
+    }
+}
+
+/// The body of a request that must be JSON.
+async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(headers) {
+        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+        _ => Err(ApiError::new(
+            ErrorCode::BadJson,
+            "the request needs a JSON body with `Content-Type: application/json`",
+        )),
+    }
+}
+
+/// The body of a request that may do without: one that is not said to be JSON counts as none (`errors.md` §4.1).
+async fn optional_json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(headers) {
+        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+        _ => Ok(bytes::Bytes::new()),
+    }
+}
+
+async fn taken(body: &mut Untaken, headers: &HeaderMap, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
+    let body = body.take().expect("a body is taken once, by the operation that the route names");
+    request::whole_body(body, headers, code).await
+}
+
+fn needs_s2s(headers: &HeaderMap) -> Result<(), ApiError> {
+    match request::body_type(headers) {
+        BodyType::S2s => Ok(()),
+        _ => Err(ApiError::new(ErrorCode::UnsupportedMediaType, "a session needs `Content-Type: s2s/proto`")),
+    }
+}

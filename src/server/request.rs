@@ -1,0 +1,208 @@
+//! What a request says in its headers, its address and its body, each read once into a value.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::{
+    types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
+    wire::{
+        inflate, json,
+        negotiate::{self, Accept, BodyType, S2Format},
+        params::decode_path_segment,
+    },
+};
+
+/// Bytes of a unary body, after decompression. A legal batch of 1 MiB takes six times that in JSON when each byte of it
+/// is escaped, and a little more for names and brackets.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// Time for a unary body to arrive; clients give up after five seconds.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The suffix of host names that name a basin in their first label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasinHost(String);
+
+impl BasinHost {
+    /// Hosts like `{basin}.suffix`; a dot in front of the suffix and its case do not matter.
+    pub fn new(suffix: &str) -> Self {
+        Self(format!(".{}", suffix.trim_start_matches('.').to_ascii_lowercase()))
+    }
+
+    fn basin<'a>(&self, host: &'a str) -> Option<&'a str> {
+        // The port is not part of the name; an IPv6 address has no basin in front.
+        let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+        let (basin, suffix) = name.split_at_checked(name.len().checked_sub(self.0.len())?)?;
+        suffix.eq_ignore_ascii_case(&self.0).then_some(basin)
+    }
+}
+
+/// The basin that the request is about, from `s2-basin` or from its host (`http.md` §3).
+pub(super) fn basin(parts: &Parts, basin_host: Option<&BasinHost>) -> Result<BasinName, ApiError> {
+    let host = parts.uri.host().or_else(|| parts.headers.get("host")?.to_str().ok());
+    let of_host = basin_host.zip(host).and_then(|(suffix, host)| suffix.basin(host));
+    let of_header = header_text(&parts.headers, "s2-basin")?;
+    let name = match (of_header, of_host) {
+        (Some(header), Some(host)) if header != host => {
+            let message = format!("Invalid header `s2-basin`: it says {header:?} where the host says {host:?}");
+            return Err(ApiError::new(ErrorCode::BadHeader, message));
+        }
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => return Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-basin`")),
+    };
+    BasinName::new(name).map_err(|error| invalid_header("s2-basin", error))
+}
+
+/// A basin's name from a path.
+pub(super) fn basin_in_path(segment: &str) -> Result<BasinName, ApiError> {
+    BasinName::new(&path_segment(segment)?).map_err(bad_path)
+}
+
+/// A stream's name from a path.
+pub(super) fn stream_in_path(segment: &str) -> Result<StreamName, ApiError> {
+    StreamName::new(&path_segment(segment)?).map_err(bad_path)
+}
+
+/// The stream's name from `s2-stream`, percent-encoded UTF-8, for clients that cannot put it in a path.
+pub(super) fn stream_in_header(headers: &HeaderMap) -> Result<StreamName, ApiError> {
+    let Some(text) = header_text(headers, "s2-stream")? else {
+        return Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-stream`"));
+    };
+    let name = decode_path_segment(text).map_err(|error| invalid_header("s2-stream", error))?;
+    StreamName::new(&name).map_err(|error| invalid_header("s2-stream", error))
+}
+
+fn path_segment(segment: &str) -> Result<std::borrow::Cow<'_, str>, ApiError> {
+    decode_path_segment(segment).map_err(|error| ApiError::new(ErrorCode::BadPath, error.to_string()))
+}
+
+fn bad_path(error: NameError) -> ApiError {
+    ApiError::new(ErrorCode::BadPath, error.to_string())
+}
+
+/// The token of a create request.
+pub(super) fn request_token(headers: &HeaderMap) -> Result<Option<RequestToken>, ApiError> {
+    let Some(text) = header_text(headers, "s2-request-token")? else { return Ok(None) };
+    RequestToken::new(text).map(Some).map_err(|error| invalid_header("s2-request-token", error))
+}
+
+/// The configuration for a stream that the request may make (`data-plane.md` §10).
+pub(super) fn stream_config(headers: &HeaderMap) -> Result<Option<StreamConfigLayer>, ApiError> {
+    let Some(value) = headers.get("s2-stream-config") else { return Ok(None) };
+    json::decode_stream_config(value.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
+}
+
+/// How records stand in JSON.
+pub(super) fn s2_format(headers: &HeaderMap) -> Result<S2Format, ApiError> {
+    S2Format::of(first(headers, "s2-format")).map_err(|error| invalid_header("s2-format", error))
+}
+
+/// What the body is.
+pub(super) fn body_type(headers: &HeaderMap) -> BodyType {
+    BodyType::of(first(headers, "content-type"))
+}
+
+/// What the response should be.
+pub(super) fn accept(headers: &HeaderMap) -> Accept {
+    Accept::of(first(headers, "accept"))
+}
+
+/// The compression for what is sent back.
+pub(super) fn accept_encoding(headers: &HeaderMap) -> Compression {
+    negotiate::accept_encoding(headers.get_all("accept-encoding").iter().map(|value| value.as_bytes()))
+}
+
+/// The whole of a unary body, decompressed. `code` tells of one that cannot be had.
+pub(super) async fn whole_body(body: Incoming, headers: &HeaderMap, code: ErrorCode) -> Result<Bytes, ApiError> {
+    let compression = negotiate::content_encoding(first(headers, "content-encoding"))
+        .map_err(|error| ApiError::new(ErrorCode::UnsupportedMediaType, error.to_string()))?;
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let body = match collected {
+        Err(_elapsed) => {
+            let message = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
+            return Err(ApiError::new(ErrorCode::RequestTimeout, message));
+        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(ApiError::new(code, format!("the body must not exceed {MAX_BODY} bytes")));
+        }
+        Ok(Err(error)) => return Err(ApiError::new(code, format!("the body did not arrive whole: {error}"))),
+        Ok(Ok(collected)) => {
+            let mut all = collected.aggregate();
+            all.copy_to_bytes(all.remaining())
+        }
+    };
+    inflate(compression, body, MAX_BODY).map_err(|error| ApiError::new(code, format!("the body: {error}")))
+}
+
+/// The first value of a header; clients that send two mean the first.
+fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    headers.get(name).map(|value| value.as_bytes())
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_| invalid_header(name, "not visible ASCII"))
+}
+
+fn invalid_header(name: &str, reason: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::BadHeader, format!("Invalid header `{name}`: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn basin_of(uri: &str, headers: &[(&str, &str)]) -> Result<String, &'static str> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let suffix = BasinHost::new("b.example.org");
+        basin(&parts, Some(&suffix)).map(|name| name.to_string()).map_err(|error| error.label())
+    }
+
+    #[test]
+    fn the_basin_comes_from_header_or_host() {
+        // http.md §3
+        let named = |name: &str| Ok(name.to_owned());
+        assert_eq!(basin_of("/v1/streams", &[("s2-basin", "my-basin-01")]), named("my-basin-01"));
+        assert_eq!(basin_of("http://my-basin-01.b.example.org/v1", &[]), named("my-basin-01"));
+        assert_eq!(basin_of("http://my-basin-01.B.Example.org:8080/v1", &[]), named("my-basin-01"));
+        assert_eq!(basin_of("/v1", &[("host", "my-basin-01.b.example.org:80")]), named("my-basin-01"));
+        assert_eq!(basin_of("http://localhost/v1", &[("s2-basin", "my-basin-01")]), named("my-basin-01"));
+        let both = basin_of("http://my-basin-01.b.example.org/", &[("s2-basin", "my-basin-01")]);
+        assert_eq!(both, named("my-basin-01"));
+        let first_counts = basin_of("/v1", &[("s2-basin", "my-basin-01"), ("s2-basin", "my-basin-02")]);
+        assert_eq!(first_counts, named("my-basin-01"));
+    }
+
+    #[test]
+    fn a_basin_that_is_missing_wrong_or_contradictory_is_a_bad_header() {
+        for (uri, headers) in [
+            ("/v1", &[][..]),
+            ("http://b.example.org/", &[]),
+            ("/v1", &[("s2-basin", "short")]),
+            ("/v1", &[("s2-basin", "Upper-Case-1")]),
+            ("http://my-basin-01.b.example.org/", &[("s2-basin", "my-basin-02")]),
+            ("http://x.y.b.example.org/", &[]),
+        ] {
+            assert_eq!(basin_of(uri, headers), Err("bad_header"), "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_paths_are_decoded_and_checked() {
+        assert_eq!(stream_in_path("a%2Fb%20c").unwrap().as_str(), "a/b c");
+        for bad in ["%00", "%ff", "..", "%2E"] {
+            assert_eq!(stream_in_path(bad).unwrap_err().label(), "bad_path", "{bad}");
+        }
+        assert_eq!(basin_in_path("Nope").unwrap_err().label(), "bad_path");
+    }
+}

@@ -1,0 +1,214 @@
+//! Which operation a method and a path ask for. Names in the path stay as they came; their decoding comes later.
+
+use http::Method;
+
+/// A path that the gateway knows, with its names as they stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place<'a> {
+    Health,
+    Metrics,
+    Basins,
+    Basin(&'a str),
+    Streams,
+    Stream(&'a str),
+    Records(&'a str),
+    Tail(&'a str),
+    Session(&'a str),
+    ShortSession,
+}
+
+/// An operation, with the names that it is about as they stand in the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Health,
+    Metrics,
+    ListBasins,
+    CreateBasin,
+    GetBasin(&'a str),
+    EnsureBasin(&'a str),
+    DeleteBasin(&'a str),
+    ListStreams,
+    CreateStream,
+    GetStream(&'a str),
+    EnsureStream(&'a str),
+    DeleteStream(&'a str),
+    /// `POST …/records`: a session or a single append, by content type.
+    Append(&'a str),
+    /// `GET …/records`: a session or a single read, by content type.
+    Read(&'a str),
+    CheckTail(&'a str),
+    /// `POST …/session`: an append or a read session, by query.
+    Session(&'a str),
+    /// `POST /session`: the same, the stream named by a header.
+    ShortSession,
+}
+
+/// Why there is no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    /// No such path.
+    NotFound,
+    /// The path has other methods.
+    MethodNotAllowed {
+        /// They, as in the `allow` header.
+        allow: &'static str,
+    },
+}
+
+/// Finds the operation for `method` and `path`.
+pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRoute> {
+    operation(place(path).ok_or(NoRoute::NotFound)?, method)
+}
+
+fn place(path: &str) -> Option<Place<'_>> {
+    match path {
+        "/health" | "/ping" => return Some(Place::Health),
+        "/metrics" => return Some(Place::Metrics),
+        "/session" => return Some(Place::ShortSession),
+        _ => {}
+    }
+    let mut segments = path.strip_prefix("/v1/")?.split('/');
+    let place = match (segments.next()?, segments.next(), segments.next(), segments.next()) {
+        ("session", None, ..) => Place::ShortSession,
+        ("basins", None, ..) => Place::Basins,
+        ("basins", Some(basin), None, _) => Place::Basin(basin),
+        ("streams", None, ..) => Place::Streams,
+        ("streams", Some(stream), None, _) => Place::Stream(stream),
+        ("streams", Some(stream), Some("records"), None) => Place::Records(stream),
+        ("streams", Some(stream), Some("session"), None) => Place::Session(stream),
+        ("streams", Some(stream), Some("records"), Some("tail")) if segments.next().is_none() => Place::Tail(stream),
+        _ => return None,
+    };
+    // A trailing slash is another path, not an empty name.
+    match place {
+        Place::Basin("") | Place::Stream("") => None,
+        place => Some(place),
+    }
+}
+
+fn operation<'a>(place: Place<'a>, method: &Method) -> Result<Route<'a>, NoRoute> {
+    let not_allowed = |allow| Err(NoRoute::MethodNotAllowed { allow });
+    Ok(match (place, method) {
+        (Place::Health, &Method::GET | &Method::HEAD) => Route::Health,
+        (Place::Metrics, &Method::GET | &Method::HEAD) => Route::Metrics,
+        (Place::Basins, &Method::GET) => Route::ListBasins,
+        (Place::Basins, &Method::POST) => Route::CreateBasin,
+        (Place::Basin(basin), &Method::GET) => Route::GetBasin(basin),
+        (Place::Basin(basin), &Method::PUT) => Route::EnsureBasin(basin),
+        (Place::Basin(basin), &Method::DELETE) => Route::DeleteBasin(basin),
+        (Place::Streams, &Method::GET) => Route::ListStreams,
+        (Place::Streams, &Method::POST) => Route::CreateStream,
+        (Place::Stream(stream), &Method::GET) => Route::GetStream(stream),
+        (Place::Stream(stream), &Method::PUT) => Route::EnsureStream(stream),
+        (Place::Stream(stream), &Method::DELETE) => Route::DeleteStream(stream),
+        (Place::Records(stream), &Method::POST) => Route::Append(stream),
+        (Place::Records(stream), &Method::GET) => Route::Read(stream),
+        (Place::Tail(stream), &Method::GET) => Route::CheckTail(stream),
+        (Place::Session(stream), &Method::POST) => Route::Session(stream),
+        (Place::ShortSession, &Method::POST) => Route::ShortSession,
+        (Place::Health | Place::Metrics, _) => return not_allowed("GET, HEAD"),
+        (Place::Basins | Place::Streams | Place::Records(_), _) => return not_allowed("GET, POST"),
+        (Place::Basin(_) | Place::Stream(_), _) => return not_allowed("GET, PUT, DELETE"),
+        (Place::Tail(_), _) => return not_allowed("GET"),
+        (Place::Session(_) | Place::ShortSession, _) => return not_allowed("POST"),
+    })
+}
+
+impl Route<'_> {
+    /// The operation's name in logs and metrics.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Route::Health => "health",
+            Route::Metrics => "metrics",
+            Route::ListBasins => "list-basins",
+            Route::CreateBasin => "create-basin",
+            Route::GetBasin(_) => "get-basin-config",
+            Route::EnsureBasin(_) => "ensure-basin",
+            Route::DeleteBasin(_) => "delete-basin",
+            Route::ListStreams => "list-streams",
+            Route::CreateStream => "create-stream",
+            Route::GetStream(_) => "get-stream-config",
+            Route::EnsureStream(_) => "ensure-stream",
+            Route::DeleteStream(_) => "delete-stream",
+            Route::Append(_) => "append",
+            Route::Read(_) => "read",
+            Route::CheckTail(_) => "check-tail",
+            Route::Session(_) | Route::ShortSession => "session",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_its_place() {
+        let cases = [
+            ("GET", "/health", Route::Health),
+            ("GET", "/ping", Route::Health),
+            ("GET", "/metrics", Route::Metrics),
+            ("GET", "/v1/basins", Route::ListBasins),
+            ("POST", "/v1/basins", Route::CreateBasin),
+            ("GET", "/v1/basins/my-basin", Route::GetBasin("my-basin")),
+            ("PUT", "/v1/basins/my-basin", Route::EnsureBasin("my-basin")),
+            ("DELETE", "/v1/basins/my-basin", Route::DeleteBasin("my-basin")),
+            ("GET", "/v1/streams", Route::ListStreams),
+            ("POST", "/v1/streams", Route::CreateStream),
+            ("GET", "/v1/streams/a%2Fb", Route::GetStream("a%2Fb")),
+            ("PUT", "/v1/streams/a", Route::EnsureStream("a")),
+            ("DELETE", "/v1/streams/a", Route::DeleteStream("a")),
+            ("POST", "/v1/streams/a/records", Route::Append("a")),
+            ("GET", "/v1/streams/a/records", Route::Read("a")),
+            ("GET", "/v1/streams/a/records/tail", Route::CheckTail("a")),
+            ("POST", "/v1/streams/a/session", Route::Session("a")),
+            ("POST", "/session", Route::ShortSession),
+            ("POST", "/v1/session", Route::ShortSession),
+            ("GET", "/v1/streams/records", Route::GetStream("records")),
+            ("GET", "/v1/streams/session", Route::GetStream("session")),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(route(&method.parse().unwrap(), path), Ok(expected), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        // errors.md §4.3
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v1/",
+            "/v2/basins",
+            "/v1/basins/",
+            "/v1/streams/",
+            "/v1/streams//records/",
+            "/v1/streams/a/",
+            "/v1/streams/a/records/",
+            "/v1/streams/a/b/records",
+            "/v1/streams/a/records/tail/",
+            "/v1/streams/a/session/x",
+            "/v1/nothing",
+            "/health/",
+        ] {
+            assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_methods_are_told_which_there_are() {
+        for (method, path, allow) in [
+            ("DELETE", "/v1/basins", "GET, POST"),
+            ("POST", "/v1/basins/my-basin", "GET, PUT, DELETE"),
+            ("PUT", "/v1/streams/a/records", "GET, POST"),
+            ("POST", "/v1/streams/a/records/tail", "GET"),
+            ("GET", "/v1/streams/a/session", "POST"),
+            ("GET", "/session", "POST"),
+            ("POST", "/health", "GET, HEAD"),
+        ] {
+            let expected = Err(NoRoute::MethodNotAllowed { allow });
+            assert_eq!(route(&method.parse().unwrap(), path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! An append session: inputs in, acks out in the same order, until the first failure.
+//!
+//! ```text
+//!            input refused                      all outcomes told
+//! Open ───────────────────────► Failed ─────────────────────────────► Done
+//!   └──────► Closed (the client sent everything) ─────────────────────┘
+//! ```
+//!
+//! Polled where the work is: nothing here spawns or blocks. Knows no frame and no socket.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    Failure, Stream,
+    stream::{Accepted, Refused},
+    waiters::Place,
+};
+use crate::{
+    clock::Clock,
+    types::{AppendAck, AppendInput, SeqNum},
+};
+
+/// A writer's session with a stream (`s2s.md` §6).
+pub struct AppendSession {
+    stream: Arc<Stream>,
+    place: Place,
+    budget: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
+    waiting: Option<WaitForBytes>,
+    accepted: VecDeque<Accepted>,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// No more inputs come.
+    Closed,
+    /// No more inputs are taken; the failure is told once what it was judged against is durable.
+    Failed(Refused),
+    Done,
+}
+
+type WaitForBytes = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
+
+impl AppendSession {
+    pub(super) fn new(stream: Arc<Stream>, budget: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            place: stream.enter(),
+            stream,
+            budget,
+            clock,
+            waiting: None,
+            accepted: VecDeque::new(),
+            state: State::Open,
+        }
+    }
+
+    /// Whether the session takes inputs.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Inputs accepted and not acknowledged yet.
+    pub fn in_flight(&self) -> usize {
+        self.accepted.len()
+    }
+
+    /// Puts `input` into the stream as soon as there are bytes to be had from the process's budget for it.
+    ///
+    /// While this is pending, acks of earlier inputs go on. What becomes of the input, [`AppendSession::poll_ack`] tells.
+    /// The session must be open.
+    pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
+        let permit = ready!(self.poll_budget(cx, input.batch.metered()));
+        match self.stream.append(input, permit, self.clock.now()) {
+            Ok(accepted) => self.accepted.push_back(accepted),
+            Err(refused) => self.state = State::Failed(refused),
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_budget(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<OwnedSemaphorePermit> {
+        let waiting = match &mut self.waiting {
+            Some(waiting) => waiting,
+            none => {
+                // At most 1 MiB, by the limits of a batch; the budget is never smaller.
+                let bytes = bytes as u32;
+                if let Ok(permit) = self.budget.clone().try_acquire_many_owned(bytes) {
+                    return Poll::Ready(permit);
+                }
+                let permits = self.budget.clone().acquire_many_owned(bytes);
+                none.insert(Box::pin(async { permits.await.expect("the budget is never closed") }))
+            }
+        };
+        let permit = ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(permit)
+    }
+
+    /// No more inputs come; the session ends when those accepted are acknowledged.
+    pub fn close(&mut self) {
+        if self.is_open() {
+            self.waiting = None;
+            self.state = State::Closed;
+        }
+    }
+
+    /// The next ack, in the order of the inputs; then the failure that ended the session, if one did; then nothing.
+    pub fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendAck, Failure>>> {
+        if let Some(&Accepted { start, end }) = self.accepted.front() {
+            return Poll::Ready(Some(match ready!(self.poll_reached(cx, end.seq_num)) {
+                Ok(tail) => {
+                    self.accepted.pop_front();
+                    Ok(AppendAck { start, end, tail })
+                }
+                Err(failure) => Err(self.done(failure)),
+            }));
+        }
+        match &self.state {
+            State::Open => Poll::Pending,
+            State::Closed | State::Done => Poll::Ready(None),
+            State::Failed(refused) => {
+                let judged_at = refused.judged_at;
+                // If what it was judged against never became durable, that failure is the true one.
+                let outcome = ready!(self.poll_reached(cx, judged_at));
+                let told = match (outcome, std::mem::replace(&mut self.state, State::Done)) {
+                    (Ok(_), State::Failed(refused)) => refused.failure,
+                    (Err(failure), _) => failure,
+                    (Ok(_), _) => unreachable!("the state was Failed a line above"),
+                };
+                Poll::Ready(Some(Err(self.done(told))))
+            }
+        }
+    }
+
+    fn poll_reached(&self, cx: &Context<'_>, end: SeqNum) -> Poll<Result<crate::types::Position, Failure>> {
+        match self.stream.reached(end, &self.place, cx) {
+            Ok(Some(tail)) => Poll::Ready(Ok(tail)),
+            Ok(None) => Poll::Pending,
+            Err(failure) => Poll::Ready(Err(failure)),
+        }
+    }
+
+    fn done(&mut self, failure: Failure) -> Failure {
+        self.accepted.clear();
+        self.state = State::Done;
+        failure
+    }
+}
+
+impl Drop for AppendSession {
+    fn drop(&mut self) {
+        self.stream.leave(&self.place);
+    }
+}

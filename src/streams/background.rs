@@ -1,0 +1,76 @@
+//! What happens after the answer: trimmed records let go of, deleted streams and basins removed.
+//!
+//! One task does it all, in the order asked; nothing runs per stream.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{Stream, Streams};
+use crate::types::{BasinName, StreamId, StreamName};
+
+/// Something left to be done.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Let go of what lies before the stream's trim point.
+    Trim(Weak<Stream>),
+    /// Remove a stream that was marked as deleted, and then its entry.
+    RemoveStream(BasinName, StreamName, StreamId),
+    /// Delete all streams of a basin that was marked as deleted, and then its entry.
+    RemoveBasin(BasinName),
+}
+
+/// Where jobs are left.
+#[derive(Clone, Debug)]
+pub(super) struct Background(mpsc::UnboundedSender<Job>);
+
+impl Background {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Job>) {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        (Self(sender), jobs)
+    }
+
+    pub(super) fn trim(&self, stream: Weak<Stream>) {
+        self.leave(Job::Trim(stream));
+    }
+
+    /// A job that finds nobody is lost with the process, and found again by the next: the catalogue remembers it.
+    pub(super) fn leave(&self, job: Job) {
+        let _ = self.0.send(job);
+    }
+}
+
+/// Does the jobs of `streams` until that is gone.
+pub(super) async fn run(streams: Weak<Streams>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    while let Some(job) = jobs.recv().await {
+        let Some(streams) = streams.upgrade() else { return };
+        if let Err(error) = perform(&streams, &job).await {
+            tracing::warn!(?job, %error, "background work failed, it is taken up again when next asked for");
+        }
+    }
+}
+
+/// Lets go of streams that nobody uses, now and then, until `streams` is gone.
+pub(super) async fn close_idle(streams: Weak<Streams>, idle_after: Duration) {
+    loop {
+        tokio::time::sleep(idle_after).await;
+        match streams.upgrade() {
+            Some(streams) => streams.close_idle(idle_after),
+            None => return,
+        }
+    }
+}
+
+async fn perform(streams: &Arc<Streams>, job: &Job) -> Result<(), super::Failure> {
+    match job {
+        Job::Trim(stream) => match stream.upgrade() {
+            Some(stream) => Ok(stream.trim().await?),
+            None => Ok(()),
+        },
+        Job::RemoveStream(basin, stream, id) => streams.remove_stream(basin, stream, *id).await,
+        Job::RemoveBasin(basin) => streams.remove_basin(basin).await,
+    }
+}

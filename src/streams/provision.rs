@@ -1,0 +1,311 @@
+//! Making, changing, listing and deleting basins and streams (`control-plane.md` §4, §5).
+
+use super::{Failure, Job, Streams, catalogue::Found};
+use crate::types::{
+    BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Page, Provision, RequestToken,
+    StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
+    limits::MAX_LIST_LIMIT,
+};
+
+/// A basin that a request wants to exist.
+#[derive(Clone, Debug, Default)]
+pub struct BasinWish {
+    /// With this configuration; what it leaves out has its default.
+    pub config: BasinConfig,
+    /// There.
+    pub location: Option<String>,
+}
+
+impl Streams {
+    /// Makes a basin; a request that comes again with the same token and configuration changes nothing.
+    pub async fn create_basin(
+        &self,
+        name: &BasinName,
+        wish: BasinWish,
+        token: Option<RequestToken>,
+    ) -> Result<(BasinInfo, Provision), Failure> {
+        check_cipher(&wish.config)?;
+        let _name = self.lock_basin(name).await;
+        let creation = token.map(|token| Creation { token, config: wish.config.clone() });
+        match self.catalogue().basin(name).await? {
+            Some(Found { entry, .. }) if entry.deleted_at.is_some() => Err(Failure::BasinDeletionPending(name.clone())),
+            Some(Found { entry, .. }) if creation.is_some() && entry.creation == creation => {
+                Ok((basin_info(name, entry), Provision::Noop))
+            }
+            Some(_) => Err(Failure::BasinExists(name.clone())),
+            None => Ok((self.make_basin(name, wish, creation).await?, Provision::Created)),
+        }
+    }
+
+    /// Makes sure that a basin exists with just the configuration wished for.
+    pub async fn ensure_basin(&self, name: &BasinName, wish: BasinWish) -> Result<(BasinInfo, Provision), Failure> {
+        check_cipher(&wish.config)?;
+        let _name = self.lock_basin(name).await;
+        let Some(found) = self.catalogue().basin(name).await? else {
+            return Ok((self.make_basin(name, wish, None).await?, Provision::Created));
+        };
+        if found.entry.deleted_at.is_some() {
+            return Err(Failure::BasinDeletionPending(name.clone()));
+        }
+        if found.entry.config == wish.config {
+            return Ok((basin_info(name, found.entry), Provision::Noop));
+        }
+        let entry = BasinEntry { config: wish.config, ..found.entry.clone() };
+        self.catalogue().put_basin(name, &entry, Some(&found)).await?;
+        Ok((basin_info(name, entry), Provision::Updated))
+    }
+
+    async fn make_basin(
+        &self,
+        name: &BasinName,
+        wish: BasinWish,
+        creation: Option<Creation<BasinConfig>>,
+    ) -> Result<BasinInfo, Failure> {
+        let BasinWish { config, location } = wish;
+        let entry = BasinEntry { config, location, created_at: self.clock.now(), deleted_at: None, creation };
+        self.catalogue().put_basin::<BasinEntry>(name, &entry, None).await?;
+        Ok(basin_info(name, entry))
+    }
+
+    /// A basin's configuration.
+    pub async fn basin_config(&self, name: &BasinName) -> Result<BasinConfig, Failure> {
+        Ok(self.live_basin(name).await?.entry.config)
+    }
+
+    /// Marks a basin as deleted; its streams, and it, go in the background. Asking again while they do is no error.
+    pub async fn delete_basin(&self, name: &BasinName) -> Result<(), Failure> {
+        let _name = self.lock_basin(name).await;
+        let found = self.known_basin(name).await?;
+        if found.entry.deleted_at.is_none() {
+            let entry = BasinEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
+            self.catalogue().put_basin(name, &entry, Some(&found)).await?;
+        }
+        self.background.leave(Job::RemoveBasin(name.clone()));
+        Ok(())
+    }
+
+    /// Basins in the order of their names, those being deleted included.
+    pub async fn list_basins(
+        &self,
+        prefix: &BasinNamePart,
+        start_after: &BasinNamePart,
+        limit: usize,
+    ) -> Result<Page<BasinInfo>, Failure> {
+        self.catalogue().basins(prefix, start_after, limit).await
+    }
+
+    /// Makes a stream; a request that comes again with the same token and configuration changes nothing.
+    pub async fn create_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        layer: StreamConfigLayer,
+        token: Option<RequestToken>,
+    ) -> Result<(StreamInfo, Provision), Failure> {
+        let key = (basin.clone(), name.clone());
+        let _name = self.lock_name(&key).await;
+        let of = self.live_basin(basin).await?;
+        let creation = token.map(|token| Creation { token, config: layer.clone() });
+        match self.catalogue().stream(basin, name).await? {
+            Some(Found { entry, .. }) if entry.deleted_at.is_some() => Err(Failure::StreamDeletionPending),
+            Some(Found { entry, .. }) if creation.is_some() && entry.creation == creation => {
+                Ok((stream_info(name, entry), Provision::Noop))
+            }
+            Some(_) => Err(Failure::StreamExists(basin.clone(), name.clone())),
+            None => {
+                let entry = self.make_stream(basin, name, &of.entry, &layer, creation).await?;
+                Ok((stream_info(name, entry), Provision::Created))
+            }
+        }
+    }
+
+    /// Makes sure that a stream exists with just the configuration wished for, over the basin's defaults.
+    pub async fn ensure_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        layer: StreamConfigLayer,
+    ) -> Result<(StreamInfo, Provision), Failure> {
+        let key = (basin.clone(), name.clone());
+        let _name = self.lock_name(&key).await;
+        let of = self.live_basin(basin).await?;
+        let Some(found) = self.catalogue().stream(basin, name).await? else {
+            let entry = self.make_stream(basin, name, &of.entry, &layer, None).await?;
+            return Ok((stream_info(name, entry), Provision::Created));
+        };
+        if found.entry.deleted_at.is_some() {
+            return Err(Failure::StreamDeletionPending);
+        }
+        let config = layer.over(&of.entry.config.default_stream_config);
+        if found.entry.config == config {
+            return Ok((stream_info(name, found.entry), Provision::Noop));
+        }
+        let entry = StreamEntry { config, ..found.entry.clone() };
+        self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
+        if let Some(stream) = self.open_stream(&key) {
+            stream.reconfigure(&entry.config);
+        }
+        Ok((stream_info(name, entry), Provision::Updated))
+    }
+
+    /// Writes the entry of a stream that is not there. The caller holds the name.
+    pub(super) async fn make_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        of: &BasinEntry,
+        layer: &StreamConfigLayer,
+        creation: Option<Creation<StreamConfigLayer>>,
+    ) -> Result<StreamEntry, Failure> {
+        let entry = StreamEntry {
+            id: StreamId::new(rand::random()),
+            config: layer.over(&of.config.default_stream_config),
+            cipher: of.config.stream_cipher,
+            created_at: self.clock.now(),
+            deleted_at: None,
+            creation,
+        };
+        self.catalogue().put_stream::<StreamEntry>(basin, name, &entry, None).await?;
+        self.unless_basin_went(basin, name, entry).await
+    }
+
+    /// A basin whose deletion began after it was last looked at may have passed by the new stream already.
+    async fn unless_basin_went(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        entry: StreamEntry,
+    ) -> Result<StreamEntry, Failure> {
+        let Err(failure) = self.live_basin(basin).await else { return Ok(entry) };
+        if let Some(found) = self.catalogue().stream(basin, name).await? {
+            self.catalogue().remove_stream(basin, name, &found).await?;
+        }
+        Err(failure)
+    }
+
+    /// A stream's configuration, nothing left open.
+    pub async fn stream_config(&self, basin: &BasinName, name: &StreamName) -> Result<StreamConfig, Failure> {
+        let found = self.known_stream(basin, name).await?;
+        match found.entry.deleted_at {
+            Some(_) => Err(Failure::StreamDeletionPending),
+            None => Ok(found.entry.config),
+        }
+    }
+
+    /// Marks a stream as deleted and ends it for everyone who uses it; its records go in the background.
+    ///
+    /// Asking again while they do is no error.
+    pub async fn delete_stream(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
+        let key = (basin.clone(), name.clone());
+        let _name = self.lock_name(&key).await;
+        let found = self.known_stream(basin, name).await?;
+        let id = found.entry.id;
+        if found.entry.deleted_at.is_none() {
+            let entry = StreamEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
+            self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
+        }
+        if let Some(open) = self.open_streams().remove(&key) {
+            open.stream.delete();
+        }
+        self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), id));
+        Ok(())
+    }
+
+    /// Streams of a basin in the order of their names, those being deleted included.
+    pub async fn list_streams(
+        &self,
+        basin: &BasinName,
+        prefix: &StreamNamePart,
+        start_after: &StreamNamePart,
+        limit: usize,
+    ) -> Result<Page<StreamInfo>, Failure> {
+        self.known_basin(basin).await?;
+        self.catalogue().streams(basin, prefix, start_after, limit).await
+    }
+
+    /// Removes what is left of a stream marked as deleted, its entry last: until then the name is taken.
+    pub(super) async fn remove_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        id: StreamId,
+    ) -> Result<(), Failure> {
+        self.store.delete(id).await?;
+        let _name = self.lock_name(&(basin.clone(), name.clone())).await;
+        match self.catalogue().stream(basin, name).await? {
+            Some(found) if found.entry.id == id => self.catalogue().remove_stream(basin, name, &found).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes and removes the streams of a basin marked as deleted, then its entry.
+    pub(super) async fn remove_basin(&self, basin: &BasinName) -> Result<(), Failure> {
+        let any = StreamNamePart::default();
+        loop {
+            let page = self.catalogue().streams(basin, &any, &any, MAX_LIST_LIMIT).await?;
+            for stream in page.entries {
+                self.remove_stream_of_basin(basin, &stream.name).await?;
+            }
+            if !page.has_more {
+                break;
+            }
+        }
+        let _name = self.lock_basin(basin).await;
+        match self.catalogue().basin(basin).await? {
+            Some(found) if found.entry.deleted_at.is_some() => self.catalogue().remove_basin(basin, &found).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn remove_stream_of_basin(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
+        match self.delete_stream(basin, name).await {
+            // Gone meanwhile, by a deletion of its own.
+            Err(Failure::StreamNotFound(..)) => return Ok(()),
+            other => other?,
+        }
+        match self.catalogue().stream(basin, name).await? {
+            Some(found) => self.remove_stream(basin, name, found.entry.id).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn known_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
+        self.catalogue().basin(name).await?.ok_or_else(|| Failure::BasinNotFound(name.clone()))
+    }
+
+    async fn live_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
+        let found = self.known_basin(name).await?;
+        match found.entry.deleted_at {
+            Some(_) => Err(Failure::BasinDeletionPending(name.clone())),
+            None => Ok(found),
+        }
+    }
+
+    async fn known_stream(&self, basin: &BasinName, name: &StreamName) -> Result<Found<StreamEntry>, Failure> {
+        match self.catalogue().stream(basin, name).await? {
+            Some(found) => Ok(found),
+            None => {
+                self.known_basin(basin).await?;
+                Err(Failure::StreamNotFound(basin.clone(), name.clone()))
+            }
+        }
+    }
+}
+
+/// Records are kept as they come: a basin that asks for a cipher is refused rather than served in clear.
+fn check_cipher(config: &BasinConfig) -> Result<(), Failure> {
+    match config.stream_cipher {
+        Some(_) => Err(Failure::Unsupported("this gateway does not encrypt streams, leave `stream_cipher` out")),
+        None => Ok(()),
+    }
+}
+
+fn basin_info(name: &BasinName, entry: BasinEntry) -> BasinInfo {
+    let BasinEntry { location, created_at, deleted_at, .. } = entry;
+    BasinInfo { name: name.clone(), location, created_at, deleted_at }
+}
+
+fn stream_info(name: &StreamName, entry: StreamEntry) -> StreamInfo {
+    let StreamEntry { created_at, deleted_at, cipher, .. } = entry;
+    StreamInfo { name: name.clone(), created_at, deleted_at, cipher }
+}

@@ -1,0 +1,357 @@
+//! An open stream: a value behind a lock. Here, and only here, the rules of a stream meet its log.
+//!
+//! ```text
+//!                  trim point        durable tail     assigned tail
+//!    ──────────────────┼──────────────────┼────────────────┼────────►  sequence numbers
+//!      gone or going   │   readable       │  `pending`     │
+//!                            └── ring ────┘
+//! ```
+//!
+//! The durable tail only grows. Acks, followers, check-tail and waiting rejections are all released by it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    task::Context,
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Failure,
+    background::Background,
+    ring::Ring,
+    waiters::{Place, Waiters, Wakers},
+};
+use crate::{
+    sequence::Sequencer,
+    store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
+    types::{
+        AppendInput, Batch, BatchSlice, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
+        Timestamping,
+    },
+};
+
+/// A stream that is in use.
+pub struct Stream {
+    id: StreamId,
+    this: Weak<Stream>,
+    background: Background,
+    log: OnceLock<Arc<dyn StreamLog>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    /// Judges against everything accepted, durable or not.
+    sequencer: Sequencer,
+    durable: Head,
+    timestamping: Timestamping,
+    /// Accepted, not durable, in order.
+    pending: VecDeque<Pending>,
+    ring: Ring,
+    waiters: Waiters,
+}
+
+/// ```text
+/// Serving ──► Deleted
+///    └──────► Failed     recovered from what is durable when the stream is next opened
+/// ```
+#[derive(Clone)]
+enum Phase {
+    Serving,
+    Deleted,
+    Failed(StoreError),
+}
+
+struct Pending {
+    batch: Batch,
+    head: Head,
+    /// Bytes of the in-flight budget, given back when the batch is durable.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A batch that was given its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accepted {
+    pub(super) start: Position,
+    pub(super) end: Position,
+}
+
+/// A batch that was refused, and the state that this was judged against.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) failure: Failure,
+    /// The tail that must be durable before anyone may be told.
+    pub(super) judged_at: SeqNum,
+}
+
+/// What a follower finds at its position.
+pub(super) enum Ahead {
+    /// Records, one slice a batch.
+    Records(Vec<BatchSlice>),
+    /// Nothing yet. The follower is woken when there is something.
+    Nothing,
+    /// Records that are no longer at hand: read them from the log.
+    Behind,
+}
+
+impl Stream {
+    /// Opens the log of the stream that `entry` describes.
+    pub(super) async fn open(
+        store: &dyn Store,
+        entry: &StreamEntry,
+        background: Background,
+    ) -> Result<Arc<Self>, StoreError> {
+        let stream = Arc::new_cyclic(|this| Self {
+            id: entry.id,
+            this: this.clone(),
+            background,
+            log: OnceLock::new(),
+            state: Mutex::new(State {
+                phase: Phase::Serving,
+                sequencer: Sequencer::new(Head::default()),
+                durable: Head::default(),
+                timestamping: entry.config.timestamping,
+                pending: VecDeque::new(),
+                ring: Ring::default(),
+                waiters: Waiters::default(),
+            }),
+        });
+        let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
+        {
+            let mut state = stream.lock();
+            state.sequencer = Sequencer::new(opened.head);
+            state.durable = opened.head;
+        }
+        stream.log.get_or_init(|| opened.log);
+        Ok(stream)
+    }
+
+    /// Which life of its name this is.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The durable tail.
+    pub fn check_tail(&self) -> Result<Position, Failure> {
+        self.durable_head().map(|head| head.tail)
+    }
+
+    pub(super) fn durable_head(&self) -> Result<Head, Failure> {
+        let state = self.lock();
+        state.phase.serving()?;
+        Ok(state.durable)
+    }
+
+    /// Judges `input` at the time `now` and hands it to the log.
+    pub(super) fn append(
+        &self,
+        input: &AppendInput,
+        permit: OwnedSemaphorePermit,
+        now: Timestamp,
+    ) -> Result<Accepted, Refused> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let judged_at = state.sequencer.head().tail.seq_num;
+        let refused = |failure| Refused { failure, judged_at };
+        state.phase.serving().map_err(refused)?;
+
+        let before = *state.sequencer.head();
+        let batch = state.sequencer.admit(input, state.timestamping, now).map_err(|error| refused(error.into()))?;
+        let head = *state.sequencer.head();
+        let accepted = Accepted { start: batch.start(), end: batch.end() };
+        match self.log().append(batch.clone(), head) {
+            Ok(Commit::Durable) => state.note_durable(batch, head),
+            Ok(Commit::Pending) => state.pending.push_back(Pending { batch, head, _permit: permit }),
+            Err(error) => {
+                state.sequencer = Sequencer::new(before);
+                drop(guard);
+                if let StoreError::Unknown(_) = error {
+                    self.fail(error.clone());
+                }
+                return Err(refused(error.into()));
+            }
+        }
+        let wakers = state.wakers_of_tail();
+        let trims = state.durable.trim_point > before.trim_point;
+        drop(guard);
+        wakers.wake();
+        self.trim_in_background(trims);
+        Ok(accepted)
+    }
+
+    /// From now on batches are stamped as `config` says.
+    pub(super) fn reconfigure(&self, config: &StreamConfig) {
+        self.lock().timestamping = config.timestamping;
+    }
+
+    /// Ends the stream for everyone who uses it.
+    pub(super) fn delete(&self) {
+        self.end(Phase::Deleted);
+    }
+
+    fn end(&self, phase: Phase) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Serving) {
+            state.phase = phase;
+            state.ring.clear();
+        }
+        let wakers = state.waiters.everyone();
+        drop(state);
+        wakers.wake();
+    }
+
+    /// Whether the stream must be opened anew to be used.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.lock().phase, Phase::Failed(_))
+    }
+
+    /// Whether everything accepted is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lock().pending.is_empty()
+    }
+
+    pub(super) fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'static, Vec<Batch>> {
+        let log = self.log().clone();
+        Box::pin(async move { log.read(from, budget).await })
+    }
+
+    pub(super) async fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Result<Option<Position>, StoreError> {
+        self.log().seek(from, timestamp).await
+    }
+
+    /// Lets go of what lies before the durable trim point.
+    pub(super) async fn trim(&self) -> Result<(), StoreError> {
+        let to = self.lock().durable.trim_point;
+        self.log().trim(to).await
+    }
+
+    pub(super) fn enter(&self) -> Place {
+        self.lock().waiters.enter()
+    }
+
+    pub(super) fn leave(&self, place: &Place) {
+        self.lock().waiters.leave(place);
+    }
+
+    /// Whether the durable tail has come to `end`, and where it is; if it has not, the task of `cx` will be woken.
+    pub(super) fn reached(&self, end: SeqNum, place: &Place, cx: &Context<'_>) -> Result<Option<Position>, Failure> {
+        let mut state = self.lock();
+        let tail = state.durable.tail;
+        if tail.seq_num >= end {
+            return Ok(Some(tail));
+        }
+        // A deletion does not take back what was accepted: the log still reports it.
+        if let Phase::Failed(error) = &state.phase {
+            return Err(error.clone().into());
+        }
+        state.waiters.wait(place, end, cx);
+        Ok(None)
+    }
+
+    /// What lies at `next` for a follower there, and the durable tail.
+    pub(super) fn ahead(
+        &self,
+        next: SeqNum,
+        budget: usize,
+        place: &Place,
+        cx: &Context<'_>,
+    ) -> Result<(Ahead, Position), Failure> {
+        let mut state = self.lock();
+        state.phase.serving()?;
+        let tail = state.durable.tail;
+        if next >= tail.seq_num {
+            state.waiters.wait(place, next.saturating_add(1), cx);
+            return Ok((Ahead::Nothing, tail));
+        }
+        let ahead = match state.ring.starting_at(next, budget) {
+            Some(slices) if !slices.is_empty() => Ahead::Records(slices),
+            _ => Ahead::Behind,
+        };
+        Ok((ahead, tail))
+    }
+
+    /// Makes sure that the task of `cx` learns of the stream's end.
+    pub(super) fn watch_end(&self, place: &Place, cx: &Context<'_>) -> Result<(), Failure> {
+        let mut state = self.lock();
+        state.phase.serving()?;
+        state.waiters.wait(place, SeqNum::MAX, cx);
+        Ok(())
+    }
+
+    fn log(&self) -> &Arc<dyn StreamLog> {
+        self.log.get().expect("a stream is handed out only when its log is open")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing between lock and unlock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything accepted before `end` became durable.
+    fn settle(&self, end: SeqNum) {
+        let mut state = self.lock();
+        let trimmed_before = state.durable.trim_point;
+        while state.pending.front().is_some_and(|pending| pending.batch.end().seq_num <= end) {
+            if let Some(Pending { batch, head, _permit }) = state.pending.pop_front() {
+                state.note_durable(batch, head);
+            }
+        }
+        let wakers = state.wakers_of_tail();
+        let trims = state.durable.trim_point > trimmed_before;
+        drop(state);
+        wakers.wake();
+        self.trim_in_background(trims);
+    }
+
+    /// Nothing that is pending will become durable, as far as anyone can tell.
+    fn fail(&self, error: StoreError) {
+        self.lock().pending.clear();
+        self.end(Phase::Failed(error));
+    }
+
+    fn trim_in_background(&self, trims: bool) {
+        if trims {
+            self.background.trim(self.this.clone());
+        }
+    }
+}
+
+impl State {
+    fn note_durable(&mut self, batch: Batch, head: Head) {
+        self.durable = head;
+        self.ring.push(batch);
+    }
+
+    fn wakers_of_tail(&mut self) -> Wakers {
+        self.waiters.reached(self.durable.tail.seq_num)
+    }
+}
+
+impl Phase {
+    fn serving(&self) -> Result<(), Failure> {
+        match self {
+            Phase::Serving => Ok(()),
+            Phase::Deleted => Err(Failure::StreamDeletionPending),
+            Phase::Failed(error) => Err(Failure::Store(error.clone())),
+        }
+    }
+}
+
+/// Carries what the log reports to the stream, for as long as that is open.
+struct Sink(Weak<Stream>);
+
+impl CommitSink for Sink {
+    fn durable(&self, end: SeqNum) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.settle(end);
+        }
+    }
+
+    fn failed(&self, error: StoreError) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.fail(error);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What the gateway counts about itself, and how Prometheus reads it. Knows no session and no stream.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The content type of [`Telemetry::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Seconds; from a commit in memory to a disk in trouble.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+/// The gateway's counters. Counting is a few atomic operations and never blocks.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    connections: IntGauge,
+    streams: IntGauge,
+    sessions: IntGaugeVec,
+    requests: IntCounterVec,
+    frames_in: IntCounter,
+    frames_out: IntCounter,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    acks: IntCounter,
+    ack_latency: Histogram,
+    errors: IntCounterVec,
+}
+
+/// What kind of session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A writer's.
+    Append,
+    /// A reader's.
+    Read,
+}
+
+impl SessionKind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// A session, a connection: counted as open until this is dropped.
+#[derive(Debug)]
+#[must_use = "it is counted only as long as this is kept"]
+pub struct OpenGuard(IntGauge);
+
+impl OpenGuard {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    /// Everything at zero, in a registry of its own.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let by_direction = |name: &str, help: &str| {
+            let family = counters(&registry, name, help, "direction");
+            (family.with_label_values(&["in"]), family.with_label_values(&["out"]))
+        };
+        let (frames_in, frames_out) = by_direction("s2s_frames_total", "S2S frames of sessions.");
+        let (bytes_in, bytes_out) = by_direction("s2s_frame_bytes_total", "Bytes of S2S frames of sessions.");
+        Self {
+            connections: gauge(&registry, "s2s_connections_open", "Connections that are open."),
+            streams: gauge(&registry, "s2s_streams_open", "Streams that are open."),
+            sessions: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("s2s_sessions_open", "Sessions that are open."), &["kind"]),
+            ),
+            requests: counters(&registry, "s2s_requests_total", "Requests, by operation.", "operation"),
+            frames_in,
+            frames_out,
+            bytes_in,
+            bytes_out,
+            acks: register(&registry, IntCounter::new("s2s_acks_total", "Appends acknowledged on sessions.")),
+            ack_latency: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "s2s_append_ack_latency_seconds",
+                        "From the last byte of an input on a session to its ack.",
+                    )
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                ),
+            ),
+            errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
+            registry,
+        }
+    }
+
+    /// A connection was opened.
+    pub fn connection(&self) -> OpenGuard {
+        OpenGuard::new(self.connections.clone())
+    }
+
+    /// A session was opened.
+    pub fn session(&self, kind: SessionKind) -> OpenGuard {
+        OpenGuard::new(self.sessions.with_label_values(&[kind.label()]))
+    }
+
+    /// A request for `operation` came in.
+    pub fn request(&self, operation: &'static str) {
+        self.requests.with_label_values(&[operation]).inc();
+    }
+
+    /// `frames` frames came in on a session.
+    pub fn frames_in(&self, frames: u64) {
+        self.frames_in.inc_by(frames);
+    }
+
+    /// `bytes` bytes of frames came in on a session.
+    pub fn bytes_in(&self, bytes: usize) {
+        self.bytes_in.inc_by(bytes as u64);
+    }
+
+    /// `frames` frames of together `bytes` bytes went out on a session.
+    pub fn sent(&self, frames: u64, bytes: usize) {
+        self.frames_out.inc_by(frames);
+        self.bytes_out.inc_by(bytes as u64);
+    }
+
+    /// An input was acknowledged so long after it had come in.
+    pub fn acked(&self, after: Duration) {
+        self.acks.inc();
+        self.ack_latency.observe(after.as_secs_f64());
+    }
+
+    /// A client was told of an error with this code.
+    pub fn error(&self, code: &'static str) {
+        self.errors.with_label_values(&[code]).inc();
+    }
+
+    /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
+    pub fn render(&self, open_streams: usize) -> Vec<u8> {
+        self.streams.set(open_streams as i64);
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n").into_bytes(),
+        }
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), &[label]))
+}
+
+fn register<C>(registry: &Registry, collector: prometheus::Result<C>) -> C
+where
+    C: prometheus::core::Collector + Clone + 'static,
+{
+    let collector = collector.expect("the names of this file are well formed");
+    registry.register(Box::new(collector.clone())).expect("each name of this file is registered once");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read() {
+        let telemetry = Telemetry::new();
+        let session = telemetry.session(SessionKind::Append);
+        telemetry.frames_in(3);
+        telemetry.bytes_in(42);
+        telemetry.sent(2, 7);
+        telemetry.acked(Duration::from_micros(300));
+        telemetry.error("bad_frame");
+        let text = String::from_utf8(telemetry.render(5)).unwrap();
+        for line in [
+            "s2s_sessions_open{kind=\"append\"} 1",
+            "s2s_frames_total{direction=\"in\"} 3",
+            "s2s_frame_bytes_total{direction=\"in\"} 42",
+            "s2s_frames_total{direction=\"out\"} 2",
+            "s2s_frame_bytes_total{direction=\"out\"} 7",
+            "s2s_acks_total 1",
+            "s2s_append_ack_latency_seconds_bucket{le=\"0.0005\"} 1",
+            "s2s_errors_total{code=\"bad_frame\"} 1",
+            "s2s_streams_open 5",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+        drop(session);
+        let text = String::from_utf8(telemetry.render(0)).unwrap();
+        assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
+    }
+}

@@ -1,0 +1,97 @@
+//! A gateway of the test's own: in this process, on a port that the system chose, over memory.
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use s2s_gateway::{
+    clock::SystemClock,
+    server::{Certificate, Server, ServerConfig},
+    store::MemoryStore,
+    streams::{Streams, StreamsConfig},
+    telemetry::Telemetry,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// How a test's gateway differs from one with defaults.
+pub struct Setup {
+    pub memory_limit: usize,
+    pub streams: StreamsConfig,
+    pub server: ServerConfig,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            memory_limit: 256 * 1024 * 1024,
+            streams: StreamsConfig::default(),
+            server: ServerConfig {
+                listen: ([127, 0, 0, 1], 0).into(),
+                tls: None,
+                drain_timeout: Duration::from_secs(10),
+                basin_host: None,
+            },
+        }
+    }
+}
+
+impl Setup {
+    pub fn tls() -> Self {
+        let mut setup = Self::default();
+        setup.server.tls = Some(Certificate::SelfSigned);
+        setup
+    }
+
+    pub fn drain_timeout(drain_timeout: Duration) -> Self {
+        let mut setup = Self::default();
+        setup.server.drain_timeout = drain_timeout;
+        setup
+    }
+
+    pub async fn start(self) -> Gateway {
+        let store = Arc::new(MemoryStore::new(self.memory_limit));
+        let streams = Streams::new(store, Arc::new(SystemClock), self.streams);
+        let telemetry = Arc::new(Telemetry::new());
+        let server = Server::bind(self.server, streams.clone(), telemetry.clone()).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            // A test that drops its gateway stops it, too.
+            server.run(async { stopped.await.unwrap_or(()) }).await.unwrap();
+        });
+        Gateway { address, streams, telemetry, stop: Some(stop), running }
+    }
+}
+
+/// A gateway that runs until it is dropped or stopped.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub streams: Arc<Streams>,
+    pub telemetry: Arc<Telemetry>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl Gateway {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// What an operator's SIGTERM does; the drain goes on meanwhile.
+    pub fn tell_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub async fn stop(mut self) {
+        self.tell_to_stop();
+        self.running.await.unwrap();
+    }
+
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = String::from_utf8(self.telemetry.render(self.streams.open_count())).unwrap();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(series));
+        line.map_or(0.0, |line| line.split(' ').next_back().unwrap().parse().unwrap())
+    }
+}
