@@ -14,7 +14,7 @@
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
-//! | [`config`] | what the operator said, and what it means | the command line's grammar |
+//! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
 //! | [`cli`] | `serve`, `append`, `read` | everything behind them |
 //! | [`clock`] | the time of day | |
 //!

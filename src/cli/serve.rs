@@ -1,6 +1,12 @@
 //! `serve`: the gateway.
 
-use std::{fmt::Write, io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    fmt::Write,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -134,7 +140,8 @@ fn log_to_stderr(filter: &str) {
     // The filter was read once already, when the configuration was made.
     let filter = EnvFilter::builder().parse_lossy(filter);
     // Within a process that has a subscriber, that one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let colours = io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).try_init();
 }
 
 #[cfg(test)]
