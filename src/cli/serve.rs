@@ -1,11 +1,19 @@
 //! `serve`: the gateway.
 
-use std::{fmt::Write, io, net::SocketAddr};
+use std::{fmt::Write, io, net::SocketAddr, sync::Arc};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, block_on};
-use crate::config::{ServeConfig, Tls};
+use super::{CliError, block_on, say};
+use crate::{
+    clock::SystemClock,
+    config::{ServeConfig, Tls},
+    server::{BasinHost, Certificate, Server, ServerConfig},
+    store::MemoryStore,
+    streams::{Streams, StreamsConfig},
+    telemetry::Telemetry,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -25,8 +33,48 @@ pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
 
 /// The one place where the command line meets the server.
 async fn serve(config: ServeConfig) -> Result<(), CliError> {
-    let _ = (welcome as fn(SocketAddr, &Tls) -> String, print);
-    Err(CliError::Serve(format!("there is no server yet to listen on {}", config.listen)))
+    let ServeConfig { listen, memory_limit, append_in_flight, tls, drain_timeout, basin_host, log: _ } = config;
+    let failed = |error: &dyn std::fmt::Display| CliError::Serve(error.to_string());
+    let store = Arc::new(MemoryStore::new(memory_limit));
+    let streams =
+        Streams::new(store, Arc::new(SystemClock), StreamsConfig { append_in_flight, ..StreamsConfig::default() });
+    let server_config = ServerConfig {
+        listen,
+        tls: certificate(&tls),
+        drain_timeout,
+        basin_host: basin_host.as_deref().map(BasinHost::new),
+    };
+    let server =
+        Server::bind(server_config, streams, Arc::new(Telemetry::new())).await.map_err(|error| failed(&error))?;
+    // Before the address is told, so that whoever knows it can also stop the gateway gently.
+    let told_to_stop = told_to_stop().map_err(|error| failed(&error))?;
+    print(&welcome(server.address(), &tls));
+    server.run(told_to_stop).await.map_err(|error| failed(&error))
+}
+
+fn certificate(tls: &Tls) -> Option<Certificate> {
+    match tls {
+        Tls::Off => None,
+        Tls::Files { cert, key } => Some(Certificate::Files { chain: cert.clone(), key: key.clone() }),
+        Tls::SelfSigned => Some(Certificate::SelfSigned),
+    }
+}
+
+/// Ready at the first SIGTERM or Ctrl-C. The next one ends the process as it is: whoever sends two does not want to wait.
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        say("s2s-gateway: draining; a second signal ends it at once");
+        tokio::spawn(async move {
+            let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
+            std::process::exit(code);
+        });
+    })
 }
 
 /// What an operator wants to know of a gateway that has just started.
