@@ -1,15 +1,18 @@
 //! `serve`: the gateway.
 
-use std::{fmt::Write, io, net::SocketAddr, sync::Arc};
+use std::{fmt::Write, io, net::SocketAddr, pin::pin, sync::Arc};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, block_on, say};
+use super::{CliError, block_on};
 use crate::{
     clock::SystemClock,
-    config::{ServeConfig, Tls},
-    server::{BasinHost, Certificate, Server, ServerConfig},
+    config::ServeConfig,
+    server::{Certificate, Server},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
@@ -31,55 +34,58 @@ pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
     block_on(serve(config))
 }
 
-/// The one place where the command line meets the server.
 async fn serve(config: ServeConfig) -> Result<(), CliError> {
-    let ServeConfig { listen, memory_limit, append_in_flight, tls, drain_timeout, basin_host, log: _ } = config;
-    let failed = |error: &dyn std::fmt::Display| CliError::Serve(error.to_string());
-    let store = Arc::new(MemoryStore::new(memory_limit));
-    let streams =
-        Streams::new(store, Arc::new(SystemClock), StreamsConfig { append_in_flight, ..StreamsConfig::default() });
-    let server_config = ServerConfig {
-        listen,
-        tls: certificate(&tls),
-        drain_timeout,
-        basin_host: basin_host.as_deref().map(BasinHost::new),
-    };
-    let server =
-        Server::bind(server_config, streams, Arc::new(Telemetry::new())).await.map_err(|error| failed(&error))?;
-    // Before the address is told, so that whoever knows it can also stop the gateway gently.
-    let told_to_stop = told_to_stop().map_err(|error| failed(&error))?;
-    print(&welcome(server.address(), &tls));
-    server.run(told_to_stop).await.map_err(|error| failed(&error))
-}
+    let tls = config.server.tls.clone();
+    let store = Arc::new(MemoryStore::new(config.memory_limit));
+    let limits = StreamsConfig { append_in_flight: config.append_in_flight, ..StreamsConfig::default() };
+    let streams = Streams::new(store, Arc::new(SystemClock), limits);
+    let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
+    let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
+    print(&welcome(server.address(), tls.as_ref()));
 
-fn certificate(tls: &Tls) -> Option<Certificate> {
-    match tls {
-        Tls::Off => None,
-        Tls::Files { cert, key } => Some(Certificate::Files { chain: cert.clone(), key: key.clone() }),
-        Tls::SelfSigned => Some(Certificate::SelfSigned),
+    let (told_to_stop, stop) = oneshot::channel();
+    let mut serving = pin!(server.run(async {
+        // The sender waits for a signal first; it is not dropped before.
+        let _ = stop.await;
+    }));
+    tokio::select! {
+        served = &mut serving => return served.map_err(failed),
+        () = signals.next() => {}
+    }
+    tracing::info!("told to stop: no new sessions, those that run may finish");
+    let _ = told_to_stop.send(());
+    tokio::select! {
+        served = serving => served.map_err(failed),
+        () = signals.next() => Err(CliError::Serve("told to stop again: sessions were cut off".into())),
     }
 }
 
-/// Ready at the first SIGTERM or Ctrl-C. The next one ends the process as it is: whoever sends two does not want to wait.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+fn failed(error: impl ToString) -> CliError {
+    CliError::Serve(error.to_string())
+}
+
+/// SIGTERM, and SIGINT from Ctrl-C. Whoever listens has taken them from the process, which they would end at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        say("s2s-gateway: draining; a second signal ends it at once");
-        tokio::spawn(async move {
-            let code = tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 };
-            std::process::exit(code);
-        });
-    })
+    }
 }
 
 /// What an operator wants to know of a gateway that has just started.
-fn welcome(listening: SocketAddr, tls: &Tls) -> String {
-    let scheme = if *tls == Tls::Off { "http" } else { "https" };
+fn welcome(listening: SocketAddr, tls: Option<&Certificate>) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(listening));
     let mut text = format!(
         "s2s-gateway {} listens on {scheme}://{listening}\n\
@@ -88,10 +94,11 @@ fn welcome(listening: SocketAddr, tls: &Tls) -> String {
          \x20 export S2_ACCOUNT_ENDPOINT={url} S2_BASIN_ENDPOINT={url} S2_ACCESS_TOKEN=ignored\n",
         env!("CARGO_PKG_VERSION"),
     );
-    if *tls == Tls::SelfSigned {
+    let self_signed = tls == Some(&Certificate::SelfSigned);
+    if self_signed {
         text.push_str("  export S2_SSL_NO_VERIFY=1\n");
     }
-    let insecure = if *tls == Tls::SelfSigned { " --insecure" } else { "" };
+    let insecure = if self_signed { " --insecure" } else { "" };
     write!(
         text,
         "  s2 create-basin my-basin-01\n\
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_welcome_says_how_to_reach_it() {
-        let text = welcome("127.0.0.1:8080".parse().unwrap(), &Tls::Off);
+        let text = welcome("127.0.0.1:8080".parse().unwrap(), None);
         for part in [
             "listens on http://127.0.0.1:8080",
             "lost when this process ends",
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_nobody_knows_is_mentioned() {
-        let text = welcome("0.0.0.0:8443".parse().unwrap(), &Tls::SelfSigned);
+        let text = welcome("0.0.0.0:8443".parse().unwrap(), Some(&Certificate::SelfSigned));
         assert!(text.contains("S2_SSL_NO_VERIFY=1") && text.contains("append --create my-basin-01/numbers --insecure"));
         assert!(
             text.contains("S2_BASIN_ENDPOINT=https://127.0.0.1:8443"),

@@ -351,7 +351,10 @@ impl Live {
             self.watchdog.touch();
             return Poll::Ready(heard);
         }
-        while due {
+        if !due {
+            return Poll::Pending;
+        }
+        loop {
             ready!(self.watchdog.poll_silence(cx));
             // A peer that still reads is slow, or its network is, but not dead.
             let taken = self.queue.taken();
@@ -361,7 +364,6 @@ impl Live {
             self.taken = taken;
             self.watchdog.touch();
         }
-        Poll::Pending
     }
 }
 

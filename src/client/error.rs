@@ -32,8 +32,8 @@ pub enum ClientError {
         /// How long it was waited for.
         after: Duration,
     },
-    /// The server said no.
-    #[error("{error}")]
+    /// The server said no, or that it could not.
+    #[error("the server {}: {error}", if error.status() < 500 { "refused" } else { "failed" })]
     Server {
         /// What it said.
         error: RemoteError,

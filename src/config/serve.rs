@@ -3,13 +3,15 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    time::Duration,
 };
 
 use tracing_subscriber::EnvFilter;
 
 use super::{ConfigError, parse_duration, parse_size};
-use crate::types::limits::MAX_BATCH_METERED;
+use crate::{
+    server::{BasinHost, Certificate, ServerConfig},
+    types::limits::MAX_BATCH_METERED,
+};
 
 /// What was said to `serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,52 +58,31 @@ pub struct ServeArgs {
 }
 
 /// What `serve` does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// Where to listen; port 0 for a free one.
-    pub listen: SocketAddr,
+    /// Where and how to listen, and how to stop.
+    pub server: ServerConfig,
     /// Bytes of memory that records may take.
     pub memory_limit: usize,
     /// Metered bytes of appends that may be in flight; at least one whole batch.
     pub append_in_flight: usize,
-    /// How connections are encrypted.
-    pub tls: Tls,
-    /// How long sessions may go on after SIGTERM.
-    pub drain_timeout: Duration,
-    /// What follows the basin in a host that names one: lowercase, without a dot in front.
-    pub basin_host: Option<String>,
     /// A readable filter for the log.
     pub log: String,
-}
-
-/// How connections are encrypted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Tls {
-    /// Not at all.
-    #[default]
-    Off,
-    /// With this certificate.
-    Files {
-        /// Certificate chain, PEM.
-        cert: PathBuf,
-        /// Private key, PEM.
-        key: PathBuf,
-    },
-    /// With a certificate made at start.
-    SelfSigned,
 }
 
 impl ServeArgs {
     /// What this means.
     pub fn resolve(&self) -> Result<ServeConfig, ConfigError> {
         Ok(ServeConfig {
-            listen: self.listen()?,
+            server: ServerConfig {
+                listen: self.listen()?,
+                tls: self.tls()?,
+                drain_timeout: parse_duration(&self.drain_timeout)
+                    .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
+                basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
+            },
             memory_limit: self.memory_limit()?,
             append_in_flight: self.append_in_flight()?,
-            tls: self.tls()?,
-            drain_timeout: parse_duration(&self.drain_timeout)
-                .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
-            basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
             log: log_filter(&self.log)?,
         })
     }
@@ -138,11 +119,11 @@ impl ServeArgs {
         }
     }
 
-    fn tls(&self) -> Result<Tls, ConfigError> {
+    fn tls(&self) -> Result<Option<Certificate>, ConfigError> {
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
-            (None, None, false) => Ok(Tls::Off),
-            (None, None, true) => Ok(Tls::SelfSigned),
-            (Some(cert), Some(key), false) => Ok(Tls::Files { cert: cert.clone(), key: key.clone() }),
+            (None, None, false) => Ok(None),
+            (None, None, true) => Ok(Some(Certificate::SelfSigned)),
+            (Some(chain), Some(key), false) => Ok(Some(Certificate::Files { chain: chain.clone(), key: key.clone() })),
             (_, _, true) => {
                 Err(ConfigError::alone("--tls-self-signed", "cannot be used with --tls-cert and --tls-key"))
             }
@@ -164,11 +145,11 @@ fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
     parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
 }
 
-fn basin_host(text: &str) -> Result<String, ConfigError> {
-    let suffix = text.trim_start_matches('.').to_ascii_lowercase();
+fn basin_host(text: &str) -> Result<BasinHost, ConfigError> {
+    let suffix = text.trim_start_matches('.');
     let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     match suffix.split('.').all(label) {
-        true => Ok(suffix),
+        true => Ok(BasinHost::new(suffix)),
         false => {
             Err(ConfigError::of("--basin-host", text, "expected a host name such as b.example.org, without a port"))
         }
@@ -184,6 +165,8 @@ fn log_filter(text: &str) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
@@ -207,11 +190,11 @@ mod tests {
     #[test]
     fn nothing_said() {
         let config = resolve("").unwrap();
-        assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(config.memory_limit, 1 << 30);
         assert_eq!(config.append_in_flight, 128 << 20);
-        assert_eq!(config.drain_timeout, Duration::from_secs(20));
-        assert_eq!((config.tls, config.basin_host), (Tls::Off, None));
+        assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
+        assert_eq!((config.server.tls, config.server.basin_host), (None, None));
     }
 
     #[test]
@@ -221,13 +204,13 @@ mod tests {
              --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --log warn,s2s_gateway=debug",
         )
         .unwrap();
-        assert_eq!(config.listen, "0.0.0.0:0".parse().unwrap());
+        assert_eq!(config.server.listen, "0.0.0.0:0".parse().unwrap());
         assert_eq!((config.memory_limit, config.append_in_flight), (64 << 20, 1 << 20));
-        assert_eq!(config.tls, Tls::Files { cert: "c.pem".into(), key: "k.pem".into() });
-        assert_eq!(config.drain_timeout, Duration::from_secs(60));
-        assert_eq!(config.basin_host.as_deref(), Some("b.example.org"));
-        assert_eq!(resolve("--tls-self-signed").unwrap().tls, Tls::SelfSigned);
-        assert_eq!(resolve("--listen localhost:0").unwrap().listen, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(config.server.tls, Some(Certificate::Files { chain: "c.pem".into(), key: "k.pem".into() }));
+        assert_eq!(config.server.drain_timeout, Duration::from_secs(60));
+        assert_eq!(config.server.basin_host, Some(BasinHost::new("b.example.org")));
+        assert_eq!(resolve("--tls-self-signed").unwrap().server.tls, Some(Certificate::SelfSigned));
+        assert_eq!(resolve("--listen localhost:0").unwrap().server.listen, "127.0.0.1:0".parse().unwrap());
     }
 
     #[test]
