@@ -8,7 +8,9 @@ use s2_sdk::{
     append_session::{AppendSession, AppendSessionConfig},
     batching::{BatchLimits, BatchingConfig},
     producer::ProducerConfig,
-    types::{AppendRecord, Header, MeteredBytes, StreamConfig, TimestampingConfig, TimestampingMode},
+    types::{
+        AppendRecord, CreateStreamInput, Header, MeteredBytes, StreamConfig, TimestampingConfig, TimestampingMode,
+    },
 };
 
 use super::{
@@ -195,7 +197,7 @@ async fn timestamps_are_whose_the_stream_says() {
         let name = stream_name(&format!("{mode:?}"));
         let timestamping = TimestampingConfig::new().with_mode(mode);
         let config = StreamConfig::new().with_timestamping(timestamping);
-        basin.create_stream(s2_sdk::types::CreateStreamInput::new(name.clone()).with_config(config)).await.unwrap();
+        basin.create_stream(CreateStreamInput::new(name.clone()).with_config(config)).await.unwrap();
         basin.stream(name)
     };
     let records = || input([record("a").with_timestamp(2000), record("b").with_timestamp(1000)]);

@@ -2,7 +2,7 @@
 
 use s2_sdk::{
     error::{AppendConditionFailed, AppendError, AppendSessionError},
-    types::{AppendInput, CommandRecord, FencingToken, ReadInput},
+    types::{AppendInput, CommandRecord, FencingToken, Header, ReadInput},
 };
 
 use super::{
@@ -180,9 +180,8 @@ async fn a_stream_trimmed_empty_goes_on_where_it_was() {
 async fn commands_that_make_no_sense_are_refused_as_invalid() {
     let gateway = Gateway::start().await;
     let stream = new_stream(&client(gateway.address)).await;
-    let command = |name: &'static str, body: &'static str| {
-        input([record(body).with_headers([s2_sdk::types::Header::new("", name)]).unwrap()])
-    };
+    let command =
+        |name: &'static str, body: &'static str| input([record(body).with_headers([Header::new("", name)]).unwrap()]);
     for wrong in [command("compact", ""), command("trim", "1234567"), command("Fence", "x")] {
         let error = stream.append(wrong.clone()).await.unwrap_err();
         assert_eq!(server_error(error.request_error()), (422, "invalid"));
