@@ -18,10 +18,12 @@ const TOO_LONG: Duration = Duration::from_secs(10);
 
 /// A client as users have it, but for retries that come at once.
 pub fn config(gateway: SocketAddr) -> S2Config {
-    let retry = RetryConfig::new().with_min_base_delay(Duration::from_millis(1));
-    S2Config::new("a token")
-        .with_endpoints(S2Endpoints::for_endpoint(&format!("http://{gateway}")).unwrap())
-        .with_retry(retry)
+    let endpoints = S2Endpoints::for_endpoint(&format!("http://{gateway}")).unwrap();
+    S2Config::new("a token").with_endpoints(endpoints).with_retry(retries_at_once())
+}
+
+pub fn retries_at_once() -> RetryConfig {
+    RetryConfig::new().with_min_base_delay(Duration::from_millis(1))
 }
 
 pub fn client(gateway: SocketAddr) -> S2 {

@@ -106,7 +106,12 @@ impl Gateway {
     /// Tells it to stop and waits until it has.
     pub async fn stop(mut self) {
         self.tell_to_stop();
-        self.running.await.unwrap();
+        self.stopped().await;
+    }
+
+    /// Waits until a gateway that was told to stop has.
+    pub async fn stopped(&mut self) {
+        (&mut self.running).await.unwrap();
     }
 
     pub fn metric(&self, series: &str) -> f64 {

@@ -126,11 +126,14 @@ async fn pass_on(client: TcpStream, network: Arc<Network>) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let both = async {
+        tokio::try_join!(requests(from_client, to_server, &network), replies(from_server, to_client, &network))
+    };
     tokio::select! {
+        // First: what was held back must not slip out when it is let go right after a cut.
+        biased;
         _ = cuts.changed() => Ok(()),
-        both = async { tokio::try_join!(requests(from_client, to_server, &network), replies(from_server, to_client, &network)) } => {
-            both.map(drop)
-        }
+        both = both => both.map(drop),
     }
 }
 
