@@ -50,7 +50,12 @@ impl RawPeer {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        within(self.socket.write_all(bytes)).await.unwrap();
+        if let Err(error) = within(self.socket.write_all(bytes)).await {
+            while let Some(frame) = self.read_frame().await {
+                println!("still to be read: {frame:?}");
+            }
+            panic!("{error}");
+        }
     }
 
     /// The next frame that is not about the connection's settings, windows and life; none when the server closed.
