@@ -1,7 +1,9 @@
 //! A gateway of the test's own: in this process, on a port that the system chose, over memory.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod peer;
 pub mod proxy;
+pub mod raw;
 mod shared_store;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
