@@ -2,13 +2,21 @@
 
 use std::{fs, path::Path};
 
-use s2s_gateway::wire::fuzz;
+use s2s_gateway::{
+    sequence::model,
+    wire::{fuzz, json},
+};
 
 /// A target and the function that it drives.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: &[Target] =
-    &[("append_input", fuzz::append_input), ("frame_decoder", fuzz::frame_decoder), ("inflate", fuzz::inflate)];
+const TARGETS: &[Target] = &[
+    ("append_input", fuzz::append_input),
+    ("append_json", json::fuzz::append_json),
+    ("frame_decoder", fuzz::frame_decoder),
+    ("inflate", fuzz::inflate),
+    ("sequencer", model::check),
+];
 
 fn fuzz_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"))
