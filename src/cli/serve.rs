@@ -31,8 +31,9 @@ Examples:
   s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
   s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --insecure-no-auth
 
-The log is kept in memory and is lost when the gateway ends. On SIGTERM or Ctrl-C it stops accepting, tells its
-clients to move, lets sessions go on for --drain-timeout and ends.";
+The log is kept in memory and is lost when the gateway ends. On SIGTERM or
+Ctrl-C it stops accepting, tells its clients to move, lets sessions go on for
+--drain-timeout and ends. A second signal ends it at once.";
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
