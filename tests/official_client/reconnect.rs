@@ -186,16 +186,39 @@ async fn sessions_follow_the_advice_of_a_gateway_that_drains() {
     proxy.point_to(second.address);
     first.tell_to_stop();
     let mut n = 1;
-    while (second.metric(WRITERS), second.metric(READERS)) != (1.0, 1.0) {
-        append_and_read(n).await;
-        n += 1;
-    }
+    in_time(async {
+        while (second.metric(WRITERS), second.metric(READERS)) != (1.0, 1.0) {
+            append_and_read(n).await;
+            n += 1;
+        }
+    })
+    .await;
     // It is over long before the deadline, with nobody sent away.
     assert_eq!(first.metric(DRAINING), 0.0);
     in_time(first.stop()).await;
     append_and_read(n).await;
     in_time(session.close()).await.unwrap();
     assert_numbered(&records, 0..(n + 1) * 10);
+}
+
+#[tokio::test]
+async fn unary_calls_move_on_without_an_error() {
+    let (mut first, second) = Setup::default().start_two().await;
+    let proxy = Proxy::to(first.address).await;
+    let stream = new_stream(&client_with(&proxy, AppendRetryPolicy::NoSideEffects)).await;
+    stream.append(numbered(0..1)).await.unwrap();
+    proxy.point_to(second.address);
+    first.tell_to_stop();
+    let mut n = 1;
+    in_time(async {
+        while second.metric(APPENDS) == 0.0 {
+            assert_eq!(stream.append(numbered(n..n + 1)).await.unwrap().start.seq_num, n);
+            n += 1;
+        }
+    })
+    .await;
+    in_time(first.stopped()).await;
+    assert_eq!(stream.check_tail().await.unwrap().seq_num, n);
 }
 
 #[tokio::test]
