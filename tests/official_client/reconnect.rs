@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, ops::Range, time::Duration};
 
+use futures::StreamExt;
 use s2_sdk::{
     S2, S2Stream,
     error::{AppendConditionFailed, AppendError, AppendSessionError},
@@ -199,6 +200,29 @@ async fn sessions_follow_the_advice_of_a_gateway_that_drains() {
     append_and_read(n).await;
     in_time(session.close()).await.unwrap();
     assert_numbered(&records, 0..(n + 1) * 10);
+}
+
+#[tokio::test]
+async fn an_idle_reader_is_advised_by_a_heartbeat() {
+    let (mut first, second) = Setup::drain_timeout(Duration::from_secs(3600)).start_two().await;
+    let proxy = Proxy::to(first.address).await;
+    let stream = new_stream(&client(proxy.address)).await;
+    let mut follower = follow(&stream, 0).await;
+    assert_eq!(caught_up(&mut follower).await, 0);
+    proxy.point_to(second.address);
+    first.tell_to_stop();
+
+    // Until a heartbeat is due, and a little longer.
+    tokio::time::pause();
+    tokio::select! {
+        next = follower.next() => panic!("{next:?}"),
+        () = tokio::time::sleep(Duration::from_secs(16)) => {}
+    }
+    tokio::time::resume();
+    assert_eq!((first.metric(READERS), second.metric(READERS)), (0.0, 1.0));
+    in_time(first.stopped()).await;
+    stream.append(numbered(0..1)).await.unwrap();
+    assert_numbered(&next_batch(&mut follower).await.records, 0..1);
 }
 
 #[tokio::test]
