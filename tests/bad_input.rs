@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::{Reason, client::Builder};
+use h2::Reason;
 use http::Request;
 use s2s_gateway::{
     types::Compression,
@@ -17,7 +17,8 @@ use self::support::{
     Gateway, Setup,
     peer::{
         BASIN, Bystander, Peer, Session, any_request, basin_request, flagged_frame, frame, gateway_with, input,
-        input_if, message, raw_frame, record, records_path, session_request, stream_path, until, with_headers, within,
+        input_if, message, raw_frame, record, records_path, session_request, settings, stream_path, until,
+        with_headers, within,
     },
     raw::{self, RawPeer},
 };
@@ -682,7 +683,7 @@ impl Vanish {
 
 /// A peer that takes not one byte of any response's body, unless it opens its windows.
 async fn peer_with_window(gateway: &Gateway, window: u32) -> Peer {
-    Peer::connect_with(gateway, Builder::new().initial_window_size(window)).await
+    Peer::connect_with(gateway, settings().initial_window_size(window)).await
 }
 
 #[tokio::test]

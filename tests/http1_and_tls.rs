@@ -5,7 +5,6 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::client::Builder;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -26,7 +25,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use self::support::{
     Gateway, Setup,
     http1::Http1,
-    peer::{BASIN, Peer, frame, input, records_path, stream_path, within},
+    peer::{BASIN, Peer, frame, input, records_path, settings, stream_path, within},
 };
 
 const S2S: (&str, &str) = ("content-type", "s2s/proto");
@@ -330,7 +329,7 @@ async fn http2_over_tls() {
         let gateway = Setup::tls().start().await;
         let stream = tls(&gateway, Trust::Anyone, &[version], &["h2"]).await;
         assert_eq!(negotiated(&stream), Some("h2"), "{version:?}");
-        one_record_comes_back(&mut Peer::over(stream, &Builder::new()).await).await;
+        one_record_comes_back(&mut Peer::over(stream, &settings()).await).await;
     }
 }
 
@@ -365,13 +364,13 @@ async fn a_certificate_from_files_is_the_one_that_is_shown() {
     setup.server.tls = Some(Certificate::Files { chain, key });
     let gateway = setup.start().await;
     let stream = tls(&gateway, Trust::Only(made.cert.into()), rustls::ALL_VERSIONS, &["h2"]).await;
-    one_record_comes_back(&mut Peer::over(stream, &Builder::new()).await).await;
+    one_record_comes_back(&mut Peer::over(stream, &settings()).await).await;
 }
 
 #[tokio::test]
 async fn plain_http_on_a_tls_port_harms_nobody() {
     let gateway = Setup::tls().start().await;
-    let mut peer = Peer::over(any_tls(&gateway, &["h2"]).await, &Builder::new()).await;
+    let mut peer = Peer::over(any_tls(&gateway, &["h2"]).await, &settings()).await;
     one_record_comes_back(&mut peer).await;
     let mut plain = http1(&gateway).await;
     plain.send_head("GET", "/health", &[]).await;
