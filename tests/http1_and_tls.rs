@@ -25,7 +25,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use self::support::{
     Gateway, Setup,
     http1::Http1,
-    peer::{BASIN, Peer, frame, input, records_path, settings, stream_path, within},
+    peer::{BASIN, Peer, frame, input, records_path, settings, stream_path, until, within},
 };
 
 const S2S: (&str, &str) = ("content-type", "s2s/proto");
@@ -162,6 +162,41 @@ async fn a_session_that_fails_over_http1() {
     }
     assert_eq!(session.next().await, None);
 }
+
+#[tokio::test]
+async fn clients_that_vanish_over_http1_and_tls() {
+    for (gateway, over_tls) in [(Gateway::start().await, false), (Setup::tls().start().await, true)] {
+        let connect = async || -> Http1<Box<dyn Io>> {
+            let io: Box<dyn Io> = match over_tls {
+                true => Box::new(any_tls(&gateway, &[]).await),
+                false => Box::new(TcpStream::connect(gateway.address).await.unwrap()),
+            };
+            Http1::over(io)
+        };
+        provision(&mut connect().await).await;
+        let mut writer = connect().await;
+        writer.send_head("POST", &records_path("orders"), &[IN_BASIN, S2S, CHUNKED]).await;
+        let mut writer = Frames::of(writer).await;
+        writer.connection.send_chunk(&input(["stays"])).await;
+        writer.ack().await;
+        writer.connection.send_chunk(&input(["half of this"])[..8]).await;
+        let mut reader = connect().await;
+        reader.send_head("GET", &records_path("orders"), &[IN_BASIN, S2S]).await;
+        let mut reader = Frames::of(reader).await;
+        assert!(reader.batch().await.records.is_empty());
+        let sessions = |kind: &str| gateway.metric(&format!("s2s_sessions_open{{kind=\"{kind}\"}}"));
+        assert_eq!((sessions("append"), sessions("read")), (1.0, 1.0));
+        drop((writer, reader));
+        until(|| sessions("append") + sessions("read") == 0.0).await;
+        let path = format!("{}/tail", records_path("orders"));
+        assert_eq!(unary(&mut connect().await, "GET", &path, "").await.1["tail"]["seq_num"], 1);
+    }
+}
+
+/// A connection of whatever kind.
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 #[tokio::test]
 async fn a_session_that_is_refused_over_http1() {
