@@ -1,6 +1,7 @@
 //! Why the service did not do what was asked. How a client is told is the server's to say.
 
 use crate::{
+    encryption::{DecryptionFailed, KeyError},
     sequence::{OutOfRange, Rejection},
     store::StoreError,
     types::{BasinName, StreamName},
@@ -33,6 +34,12 @@ pub enum Failure {
     /// Asked for something that cannot be had here.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The key of the request is none for the stream's cipher.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A record of the stream is not encrypted with the key of the request.
+    #[error(transparent)]
+    Decryption(#[from] DecryptionFailed),
     /// The stream's rules refused the batch.
     #[error(transparent)]
     Rejected(#[from] Rejection),
