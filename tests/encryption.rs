@@ -139,6 +139,23 @@ async fn large_batches_come_back_compressed_or_not() {
 }
 
 #[tokio::test]
+async fn a_record_that_fills_a_frame_is_longer_than_one_when_stored() {
+    // Headers of two bytes take twice their metered size, and what is around the ciphertext comes on top.
+    let header: (&[u8], &[u8]) = (b"k", b"v");
+    let widest = record(&vec![header; 262_130], b"");
+    assert!(widest.len() > 2 * 1024 * 1024 - 200);
+    let (_gateway, mut peer) = gateway_with("aegis-256").await;
+    let key = key(1);
+    append(&mut peer, &key, [input(["before"]), widest, input(["after"])]).await;
+    let mut reader = read_session(&mut peer, "seq_num=0&count=3", &key).await;
+    let mut read = Vec::new();
+    while read.len() < 3 {
+        read.extend(reader.expect_batch().await.records);
+    }
+    assert_eq!(read.iter().map(|record| record.headers.len()).collect::<Vec<_>>(), [0, 262_130, 0]);
+}
+
+#[tokio::test]
 async fn frames_are_compressed_after_decryption() {
     let (_gateway, mut peer) = gateway_with("aegis-256").await;
     let key = key(1);
