@@ -58,7 +58,6 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         Failure::StreamDeletionPending => ErrorCode::StreamDeletionPending,
         Failure::BasinExists(_) | Failure::StreamExists(..) => ErrorCode::ResourceAlreadyExists,
         Failure::Conflict => ErrorCode::TransactionConflict,
-        Failure::Unsupported(_) => ErrorCode::NotImplemented,
         Failure::Key(_) => ErrorCode::BadHeader,
         Failure::Decryption(_) => ErrorCode::DecryptionFailed,
         Failure::Rejected(rejection) => match *rejection {
@@ -203,7 +202,6 @@ mod tests {
             (Failure::BasinExists(basin.clone()), 409, "resource_already_exists"),
             (Failure::StreamExists(basin, stream), 409, "resource_already_exists"),
             (Failure::Conflict, 409, "transaction_conflict"),
-            (Failure::Unsupported("not here"), 501, "not_implemented"),
             (KeyError::Missing { cipher: Cipher::Aegis256 }.into(), 400, "bad_header"),
             (DecryptionFailed { seq_num: SeqNum::FIRST }.into(), 400, "decryption_failed"),
             (Rejection::PastLastEncrypted { last: SeqNum::FIRST, attempted: SeqNum::new(1) }.into(), 422, "invalid"),

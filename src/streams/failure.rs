@@ -31,9 +31,6 @@ pub enum Failure {
     /// Someone else changed the same entry of the catalogue at the same time; nothing was changed here.
     #[error("the catalogue was changed at the same time, try again")]
     Conflict,
-    /// Asked for something that cannot be had here.
-    #[error("{0}")]
-    Unsupported(&'static str),
     /// The key of the request is none for the stream's cipher.
     #[error(transparent)]
     Key(#[from] KeyError),
