@@ -194,9 +194,11 @@ impl Gateway {
     }
 
     async fn append_session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let session = self.streams.append_session(stream);
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.append_session(stream, key.as_ref())?;
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
         let pump = AppendPump::new(request, session, self.drain.watch(), self.telemetry.clone(), open);
@@ -204,9 +206,11 @@ impl Gateway {
     }
 
     async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
-        let session = self.streams.read_session(stream, read).await?;
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), read).await?;
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let pump = ReadPump::new(session, compression, self.drain.watch(), self.telemetry.clone(), open);
@@ -214,10 +218,12 @@ impl Gateway {
     }
 
     async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let input = append_input(parts, body).await?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let ack = self.streams.append(stream, &input).await?;
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
+        let ack = self.streams.append(stream, key.as_ref(), &input).await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
@@ -225,14 +231,16 @@ impl Gateway {
     }
 
     async fn read_once(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let accept = request::accept(&parts.headers);
         let format = match accept {
             Accept::Protobuf => Default::default(),
             _ => request::s2_format(&parts.headers)?,
         };
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
-        let (slices, tail) = records_of(self.streams.read(stream, read).await?);
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let (slices, tail) = records_of(self.streams.read(stream, key.as_ref(), read).await?);
         Ok(match accept {
             Accept::Protobuf => respond::protobuf(wire::encode_read_batch(&slices, tail)),
             _ => respond::json(StatusCode::OK, json::encode_read_batch(&slices, tail, format)),
@@ -241,7 +249,7 @@ impl Gateway {
 
     async fn check_tail(&self, stream: &str, parts: &Parts) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let stream = self.streams.stream(&basin, &stream, Access::Read, None).await?;
+        let stream = self.streams.stream(&basin, &stream, Access::CheckTail, None, None).await?;
         Ok(respond::json(StatusCode::OK, json::encode_tail(stream.check_tail()?)))
     }
 }

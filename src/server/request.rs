@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::{
+    encryption::KeyMaterial,
     types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
     wire::{
         inflate, json,
@@ -94,6 +95,13 @@ pub(super) fn request_token(headers: &HeaderMap) -> Result<Option<RequestToken>,
 pub(super) fn stream_config(headers: &HeaderMap) -> Result<Option<StreamConfigLayer>, ApiError> {
     let Some(value) = headers.get("s2-stream-config") else { return Ok(None) };
     json::decode_stream_config(value.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
+}
+
+/// The key for the records of an encrypted stream. Its length is checked whether the stream is one or not; the rest is
+/// for the stream's cipher to say (`data-plane.md` §11).
+pub(super) fn encryption_key(headers: &HeaderMap) -> Result<Option<KeyMaterial>, ApiError> {
+    let Some(text) = header_text(headers, "s2-encryption-key")? else { return Ok(None) };
+    KeyMaterial::new(text).map(Some).map_err(|error| invalid_header("s2-encryption-key", error))
 }
 
 /// How records stand in JSON.

@@ -58,7 +58,8 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         Failure::StreamDeletionPending => ErrorCode::StreamDeletionPending,
         Failure::BasinExists(_) | Failure::StreamExists(..) => ErrorCode::ResourceAlreadyExists,
         Failure::Conflict => ErrorCode::TransactionConflict,
-        Failure::Unsupported(_) => ErrorCode::NotImplemented,
+        Failure::Key(_) => ErrorCode::BadHeader,
+        Failure::Decryption(_) => ErrorCode::DecryptionFailed,
         Failure::Rejected(rejection) => match *rejection {
             Rejection::FencingTokenMismatch { current } => return ApiError::FencingTokenMismatch { current },
             Rejection::SeqNumMismatch { next } => return ApiError::SeqNumMismatch { next },
@@ -182,8 +183,9 @@ pub(super) fn compressed(mut response: Response<Body>, accepted: Compression) ->
 mod tests {
     use super::*;
     use crate::{
+        encryption::{DecryptionFailed, KeyError},
         sequence::OutOfRange,
-        types::{BasinName, FencingToken, Position, SeqNum, StreamName},
+        types::{BasinName, Cipher, FencingToken, Position, SeqNum, StreamName},
     };
 
     #[test]
@@ -200,7 +202,9 @@ mod tests {
             (Failure::BasinExists(basin.clone()), 409, "resource_already_exists"),
             (Failure::StreamExists(basin, stream), 409, "resource_already_exists"),
             (Failure::Conflict, 409, "transaction_conflict"),
-            (Failure::Unsupported("not here"), 501, "not_implemented"),
+            (KeyError::Missing { cipher: Cipher::Aegis256 }.into(), 400, "bad_header"),
+            (DecryptionFailed { seq_num: SeqNum::FIRST }.into(), 400, "decryption_failed"),
+            (Rejection::PastLastEncrypted { last: SeqNum::FIRST, attempted: SeqNum::new(1) }.into(), 422, "invalid"),
             (Rejection::FencingTokenMismatch { current: token }.into(), 412, "fencing_token_mismatch"),
             (Rejection::SeqNumMismatch { next: SeqNum::new(45) }.into(), 412, "seq_num_mismatch"),
             (Rejection::TimestampMissing { index: 3 }.into(), 422, "invalid"),

@@ -24,7 +24,6 @@ impl Streams {
         wish: BasinWish,
         token: Option<RequestToken>,
     ) -> Result<(BasinInfo, Provision), Failure> {
-        check_cipher(&wish.config)?;
         let _name = self.lock_basin(name).await;
         let creation = token.map(|token| Creation { token, config: wish.config.clone() });
         match self.catalogue().basin(name).await? {
@@ -39,7 +38,6 @@ impl Streams {
 
     /// Makes sure that a basin exists with just the configuration wished for.
     pub async fn ensure_basin(&self, name: &BasinName, wish: BasinWish) -> Result<(BasinInfo, Provision), Failure> {
-        check_cipher(&wish.config)?;
         let _name = self.lock_basin(name).await;
         let Some(found) = self.catalogue().basin(name).await? else {
             return Ok((self.make_basin(name, wish, None).await?, Provision::Created));
@@ -289,14 +287,6 @@ impl Streams {
                 Err(Failure::StreamNotFound(basin.clone(), name.clone()))
             }
         }
-    }
-}
-
-/// Records are kept as they come: a basin that asks for a cipher is refused rather than served in clear.
-fn check_cipher(config: &BasinConfig) -> Result<(), Failure> {
-    match config.stream_cipher {
-        Some(_) => Err(Failure::Unsupported("this gateway does not encrypt streams, leave `stream_cipher` out")),
-        None => Ok(()),
     }
 }
 

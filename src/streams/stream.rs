@@ -24,10 +24,11 @@ use super::{
     waiters::{Place, Waiters, Wakers},
 };
 use crate::{
+    encryption::{KeyError, KeyMaterial, RecordCipher},
     sequence::Sequencer,
     store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
     types::{
-        AppendInput, Batch, BatchSlice, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
+        AppendInput, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
         Timestamping,
     },
 };
@@ -35,6 +36,8 @@ use crate::{
 /// A stream that is in use.
 pub struct Stream {
     id: StreamId,
+    /// For life: what the basin says later changes nothing.
+    cipher: Option<Cipher>,
     this: Weak<Stream>,
     background: Background,
     log: OnceLock<Arc<dyn StreamLog>>,
@@ -105,12 +108,13 @@ impl Stream {
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
             id: entry.id,
+            cipher: entry.cipher,
             this: this.clone(),
             background,
             log: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Serving,
-                sequencer: Sequencer::new(Head::default()),
+                sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
                 durable: Head::default(),
                 timestamping: entry.config.timestamping,
                 pending: VecDeque::new(),
@@ -121,7 +125,7 @@ impl Stream {
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
         {
             let mut state = stream.lock();
-            state.sequencer = Sequencer::new(opened.head);
+            state.sequencer.set_head(opened.head);
             state.durable = opened.head;
         }
         stream.log.get_or_init(|| opened.log);
@@ -131,6 +135,11 @@ impl Stream {
     /// Which life of its name this is.
     pub fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// What turns the records of a request into those of the stream and back; nothing if they are not encrypted.
+    pub(super) fn record_cipher(&self, key: Option<&KeyMaterial>) -> Result<Option<Box<RecordCipher>>, KeyError> {
+        Ok(RecordCipher::of_request(self.cipher, key, self.id)?.map(Box::new))
     }
 
     /// The durable tail.
@@ -144,7 +153,7 @@ impl Stream {
         Ok(state.durable)
     }
 
-    /// Judges `input` at the time `now` and hands it to the log.
+    /// Judges `input`, in the form in which it is stored, at the time `now` and hands it to the log.
     pub(super) fn append(
         &self,
         input: &AppendInput,
@@ -165,7 +174,7 @@ impl Stream {
             Ok(Commit::Durable) => state.note_durable(batch, head),
             Ok(Commit::Pending) => state.pending.push_back(Pending { batch, head, _permit: permit }),
             Err(error) => {
-                state.sequencer = Sequencer::new(before);
+                state.sequencer.set_head(before);
                 drop(guard);
                 if let StoreError::Unknown(_) = error {
                     self.fail(error.clone());

@@ -20,3 +20,6 @@ pub const MAX_FRAME_MESSAGE: usize = MAX_FRAME_LEN - 1;
 pub const MAX_LIST_LIMIT: usize = 1000;
 /// Seconds that a unary read may wait for a record.
 pub const MAX_UNARY_WAIT_SECS: u32 = 60;
+/// The largest number of an encrypted record of an `aes-256-gcm` stream: nonces of 96 random bits stay distinct with the
+/// probability that NIST SP 800-38D asks for up to 2^32 of them under one key (`data-plane.md` §11).
+pub const MAX_AES_256_GCM_SEQ_NUM: u64 = u32::MAX as u64;

@@ -22,6 +22,7 @@ pub mod testing;
 
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
+pub(crate) use batch::Rewriting;
 pub use batch::{Batch, BatchSlice, Cut};
 pub use catalogue::{BasinEntry, BasinInfo, Creation, Page, Provision, StreamEntry, StreamInfo};
 pub use compression::Compression;
