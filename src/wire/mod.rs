@@ -31,6 +31,7 @@ pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod token;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
 pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};
