@@ -12,6 +12,7 @@
 //! | [`sequence`] | the rules of a stream: admit an input, plan a read | bytes on the wire, storage |
 //! | [`store`] | durability: the traits, the contract suite, the backends | any rule of the protocol |
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
+//! | [`auth`] | access tokens: issued, kept, recognised, revoked; who asks, and what they may | HTTP, streams |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
 //! | [`config`] | what the operator said, and what it means | the command line's grammar |
@@ -25,8 +26,9 @@
 //!               ┌────────┼──────────┐
 //!            client    server      config
 //!               │        │
-//!               │     streams
-//!               │   ┌────┼───────┐
+//!               │    ┌───┴─────┐
+//!               │  streams    auth
+//!               │   ┌┴───┬───────┤
 //!               └─ wire sequence store
 //!                   └────┴─┬─────┘
 //!                        types
@@ -40,11 +42,13 @@
 //!   import each other.
 //! * `store` knows durability and no rule of the protocol. Each engine's crate is named only in its own file there.
 //! * `streams` is the only place that joins rules and storage.
+//! * `auth` is the only place that draws and hashes secrets; what is to be kept out of sight is a `Secret` of `types`.
 //! * Only `config` and `cli` see arguments and environment; only `clock` reads a clock.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -56,17 +56,17 @@ struct ExpiryJson {
     nanos: u32,
 }
 
-/// 64 lowercase hexadecimal digits. The text is not told: it belongs to no message.
+/// 64 lowercase hexadecimal digits. The text is not told: it belongs in no message.
 fn decode_hash(text: &str) -> Result<TokenHash, EntryError> {
     let damaged = || EntryError::Damaged("the hash of an access token is not 64 hexadecimal digits".into());
     let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
     let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
-    let bytes = text.as_bytes().chunks(2).map(|pair| byte(pair).filter(|_| pair.len() == 2));
-    let bytes = match text.len() {
-        64 => bytes.collect::<Option<Vec<u8>>>().ok_or_else(damaged)?,
-        _ => return Err(damaged()),
+    let bytes: Option<Vec<u8>> = match text.len() {
+        64 => text.as_bytes().chunks_exact(2).map(byte).collect(),
+        _ => None,
     };
-    bytes.try_into().map(TokenHash::new).map_err(|_| damaged())
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.map(TokenHash::new).ok_or_else(damaged)
 }
 
 #[cfg(test)]
