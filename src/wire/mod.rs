@@ -18,6 +18,7 @@
 
 mod ack;
 mod append_input;
+pub mod calls;
 pub mod catalogue;
 mod compress;
 mod decode_error;
@@ -25,24 +26,29 @@ mod error_body;
 mod frame;
 mod frame_buf;
 mod frame_codec;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod json;
+pub mod lines;
 pub mod negotiate;
 pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
 pub mod token;
+#[cfg(test)]
+mod worked_frames;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
-pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};
-#[expect(unused_imports, reason = "for the JSON form of records")]
-pub(crate) use append_input::{batch_from_canonical, canonical_records};
+pub use append_input::{
+    InputError, RecordsWriter, append_input_of_frame, batch_from_canonical, canonical_records, decode_append_input,
+};
 pub use compress::{COMPRESSION_THRESHOLD, DeflateError, InflateError, deflate, inflate};
 pub use decode_error::DecodeError;
 pub use error_body::{RemoteError, error_json, parse_error};
 pub use frame::{
     Advice, Frame, FrameBuffer, FrameError, FrameTooLong, Terminal, message_frame, put_message_frame,
-    put_terminal_frame, terminal_frame,
+    put_terminal_frame, terminal_frame, with_advice,
 };
 pub use frame_buf::FrameBuf;
 pub use frame_codec::{FrameCodec, FrameCodecError};
