@@ -133,7 +133,7 @@ impl Authority {
     ) -> Result<Page<AccessTokenInfo>, TokenFailure> {
         who.permit_any(&[Operation::ListAccessTokens])?;
         match who.access_tokens_within(prefix) {
-            ResourceSet::Nothing => Ok(Page { entries: Vec::new(), has_more: false }),
+            ResourceSet::Nothing => Ok(Page::EMPTY),
             ResourceSet::Prefix(prefix) => Ok(self.table().list(&prefix, start_after, limit).await?),
             ResourceSet::Exact(id) => {
                 let found = match id.as_str() > start_after.as_str() {

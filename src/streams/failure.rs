@@ -3,7 +3,7 @@
 use crate::{
     sequence::{OutOfRange, Rejection},
     store::StoreError,
-    types::{BasinName, StreamName},
+    types::{BasinName, Denied, StreamName},
 };
 
 /// Why a request to the service failed.
@@ -33,6 +33,9 @@ pub enum Failure {
     /// Asked for something that cannot be had here.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// What the request turned out to need is not among what it may do.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The stream's rules refused the batch.
     #[error(transparent)]
     Rejected(#[from] Rejection),

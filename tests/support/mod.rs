@@ -9,6 +9,7 @@ mod shared_store;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
+    auth::AuthConfig,
     clock::SystemClock,
     server::{Certificate, Server, ServerConfig},
     store::MemoryStore,
@@ -36,6 +37,7 @@ impl Default for Setup {
                 tls: None,
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
+                auth: AuthConfig::Off,
             },
         }
     }
