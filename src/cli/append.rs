@@ -25,8 +25,9 @@ Examples:
   echo '{\"body\":\"hello\",\"headers\":[[\"k\",\"v\"]]}' | s2s-gateway append --json my-basin-01/numbers
   s2s-gateway append my-basin-01/numbers --match-seq-num 0 --no-duplicates <numbers.txt
 
-Records are acknowledged when they are durable. At the end, and also when something fails, the number of
-acknowledged records and the stream's tail (next sequence number @ timestamp) are printed.";
+Records are acknowledged when they are durable. At the end, and also when
+something fails, the number of acknowledged records and the stream's tail
+(next sequence number @ timestamp) are printed.";
 
 /// Appends until the input ends.
 pub(super) fn run(config: AppendConfig) -> Result<(), CliError> {

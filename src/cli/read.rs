@@ -20,8 +20,9 @@ Examples:
   s2s-gateway read my-basin-01/numbers --seq-num 500 -n 100 --json
   s2s-gateway read my-basin-01/numbers --wait 30             up to the tail, and on while it grows
 
-Without --json the bodies are written as they are, a newline after each, and command records (fence, trim) are
-mentioned on standard error instead.";
+Without --follow and --wait a read ends at the tail that it finds. Without
+--json the bodies are written as they are, a newline after each, and command
+records (fence, trim) are mentioned on standard error instead.";
 
 /// Reads to the end that was asked for.
 pub(super) fn run(config: ReadConfig) -> Result<(), CliError> {

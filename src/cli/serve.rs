@@ -1,6 +1,12 @@
 //! `serve`: the gateway.
 
-use std::{fmt::Write, io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    fmt::Write,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -25,8 +31,9 @@ Examples:
   s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
   s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --insecure-no-auth
 
-The log is kept in memory and is lost when the gateway ends. On SIGTERM or Ctrl-C it stops accepting, tells its
-clients to move, lets sessions go on for --drain-timeout and ends.";
+The log is kept in memory and is lost when the gateway ends. On SIGTERM or
+Ctrl-C it stops accepting, tells its clients to move, lets sessions go on for
+--drain-timeout and ends. A second signal ends it at once.";
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
@@ -134,7 +141,8 @@ fn log_to_stderr(filter: &str) {
     // The filter was read once already, when the configuration was made.
     let filter = EnvFilter::builder().parse_lossy(filter);
     // Within a process that has a subscriber, that one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let colours = io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).try_init();
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct AppendArgs {
     #[arg(long, value_name = "TOKEN")]
     pub fencing_token: Option<String>,
 
-    /// Take each line as JSON: {"body":…,"headers":[[name,value],…],"timestamp":…}
+    /// Take each line as a JSON object with "body", "headers" (pairs of name and value) and "timestamp"
     #[arg(long)]
     pub json: bool,
 

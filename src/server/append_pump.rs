@@ -108,8 +108,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
         self.put_outcomes(cx, advice(phase), &mut out);
-        if self.over {
-            self.request.take().map(discard::rest);
+        if self.over
+            && let Some(request) = self.request.take()
+        {
+            discard::rest(request);
         }
         match (out.is_empty(), self.over) {
             (false, _) => Poll::Ready(Some(out.freeze().into())),
