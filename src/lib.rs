@@ -13,6 +13,7 @@
 //! | [`encryption`] | records with the customer's key: what is encrypted, and how | rules of a stream, storage, randomness |
 //! | [`store`] | durability: the traits, the contract suite, the backends | any rule of the protocol |
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
+//! | [`auth`] | access tokens: issued, kept, recognised, revoked; who asks, and what they may | HTTP, streams |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
 //! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
@@ -28,9 +29,9 @@
 //!                         config
 //!               ┌───────────┤
 //!            client      server
-//!               │     ┌─────┴─────┐
-//!               │  streams    telemetry
-//!               │     ├───────┬───────┬─────────┐
+//!               │     ┌─────┼────────┐
+//!               │  streams  auth  telemetry
+//!               │     ├─────┴─┬───────┬─────────┐
 //!               └── wire  sequence  store  encryption
 //!                     └───────┼───────┴─────────┘
 //!                           types
@@ -45,11 +46,13 @@
 //! * `store` knows durability and no rule of the protocol. Each engine's crate is named only in its own file there.
 //! * The ciphers' crates are named only in `encryption`. Keys are printed nowhere and stored nowhere.
 //! * `streams` is the only place that joins rules and storage.
+//! * `auth` is the only place that draws and hashes secrets; what is to be kept out of sight is a `Secret` of `types`.
 //! * Only `config` and `cli` see arguments and environment; only `clock` reads a clock.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{ConfigError, parse_duration, parse_size};
 use crate::{
+    auth::AuthConfig,
     server::{BasinHost, Certificate, ServerConfig},
     types::limits::MAX_BATCH_METERED,
 };
@@ -80,6 +81,7 @@ impl ServeArgs {
                 drain_timeout: parse_duration(&self.drain_timeout)
                     .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
+                auth: AuthConfig::Off,
             },
             memory_limit: self.memory_limit()?,
             append_in_flight: self.append_in_flight()?,

@@ -6,7 +6,8 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
-//! | `operations` | one function for each operation |
+//! | `identity` | who asks, and what they reach |
+//! | `operations`, `tokens` | one function for each operation |
 //! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
 //! | `discard` | what is left of requests that were refused early |
 //!
@@ -17,6 +18,7 @@ mod body;
 mod discard;
 mod drain;
 mod http2;
+mod identity;
 mod listener;
 mod operations;
 mod read_pump;
@@ -24,6 +26,7 @@ mod request;
 mod respond;
 mod route;
 mod tls;
+mod tokens;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -36,7 +39,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{streams::Streams, telemetry::Telemetry};
+use crate::{auth::Authority, streams::Streams, telemetry::Telemetry};
 
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
@@ -45,6 +48,7 @@ pub use tls::{Certificate, TlsError};
 /// What all connections share.
 struct Gateway {
     streams: Arc<Streams>,
+    authority: Arc<Authority>,
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
@@ -53,12 +57,15 @@ struct Gateway {
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                self.perform(route, &parts, &mut body).await
+                match self.admit(route, &parts.headers, &mut parts.extensions).await {
+                    Ok(()) => self.perform(route, &parts, &mut body).await,
+                    Err(error) => Err(error.into()),
+                }
             }
             Err(no_route) => Err(no_route.into()),
         };

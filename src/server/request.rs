@@ -9,7 +9,10 @@ use hyper::body::Incoming;
 
 use crate::{
     encryption::KeyMaterial,
-    types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
+    types::{
+        AccessTokenId, ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer,
+        StreamName,
+    },
     wire::{
         inflate, json,
         negotiate::{self, Accept, BodyType, S2Format},
@@ -66,6 +69,11 @@ pub(super) fn basin_in_path(segment: &str) -> Result<BasinName, ApiError> {
 /// A stream's name from a path.
 pub(super) fn stream_in_path(segment: &str) -> Result<StreamName, ApiError> {
     StreamName::new(&path_segment(segment)?).map_err(bad_path)
+}
+
+/// An access token's id from a path.
+pub(super) fn access_token_in_path(segment: &str) -> Result<AccessTokenId, ApiError> {
+    AccessTokenId::new(&path_segment(segment)?).map_err(bad_path)
 }
 
 /// The stream's name from `s2-stream`, percent-encoded UTF-8, for clients that cannot put it in a path.
@@ -211,6 +219,8 @@ mod tests {
         for bad in ["%00", "%ff", "..", "%2E"] {
             assert_eq!(stream_in_path(bad).unwrap_err().label(), "bad_path", "{bad}");
         }
+        assert_eq!(access_token_in_path("tenant%2F42").unwrap().as_str(), "tenant/42");
+        assert_eq!(access_token_in_path("..").unwrap_err().label(), "bad_path");
         assert_eq!(basin_in_path("Nope").unwrap_err().label(), "bad_path");
     }
 }

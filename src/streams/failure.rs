@@ -4,7 +4,7 @@ use crate::{
     encryption::{DecryptionFailed, KeyError},
     sequence::{OutOfRange, Rejection},
     store::StoreError,
-    types::{BasinName, StreamName},
+    types::{BasinName, Denied, StreamName},
 };
 
 /// Why a request to the service failed.
@@ -37,6 +37,9 @@ pub enum Failure {
     /// A record of the stream is not encrypted with the key of the request.
     #[error(transparent)]
     Decryption(#[from] DecryptionFailed),
+    /// What the request turned out to need is not among what it may do.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The stream's rules refused the batch.
     #[error(transparent)]
     Rejected(#[from] Rejection),

@@ -219,6 +219,16 @@ impl Streams {
         self.make_stream(basin, name, &found.entry, layer.unwrap_or(&StreamConfigLayer::default()), None).await
     }
 
+    /// Where streams are kept, for what else is kept beside them.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The time of day that the service goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Whether the store takes writes.
     pub fn health(&self) -> Result<(), StoreError> {
         self.store.health()

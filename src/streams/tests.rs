@@ -18,8 +18,8 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendInput, BasinConfig, Batch, Compression, Head, Position, Provision, ReadBounds, ReadStart, RequestToken,
-        SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
+        AppendInput, BasinConfig, Batch, Compression, Head, Operations, Position, Provision, ReadBounds, ReadStart,
+        RequestToken, SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
     },
 };
 
@@ -537,7 +537,7 @@ async fn a_changed_configuration_holds_in_open_sessions() {
     let mut writer = world.writer().await;
     put(&mut writer, &testing::input(&[("a", Some(5))]));
     let layer = StreamConfigLayer { timestamping_mode: Some(TimestampingMode::Arrival), ..Default::default() };
-    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap();
+    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
     assert_eq!(result, Provision::Updated);
     put(&mut writer, &testing::input(&[("b", Some(6))]));
     world.clock.set(Timestamp::new(NOW + 1));

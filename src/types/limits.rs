@@ -10,6 +10,8 @@ pub const MAX_FENCING_TOKEN_LEN: usize = 36;
 pub const MAX_REQUEST_TOKEN_LEN: usize = 36;
 /// Bytes of a stream name.
 pub const MAX_STREAM_NAME_LEN: usize = 512;
+/// Bytes of an access token's id.
+pub const MAX_ACCESS_TOKEN_ID_LEN: usize = 96;
 /// Bytes of a basin name.
 pub const BASIN_NAME_LEN: std::ops::RangeInclusive<usize> = 8..=48;
 /// The largest value of an S2S frame's length field, which counts the flag byte and the body: 2 MiB.

@@ -40,6 +40,7 @@ pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod token;
 #[cfg(test)]
 mod worked_frames;
 

@@ -64,6 +64,7 @@ pub struct Peer {
     requests: SendRequest<Bytes>,
     pings: PingPong,
     driver: JoinHandle<Result<(), h2::Error>>,
+    bearer: Option<String>,
 }
 
 impl Peer {
@@ -81,11 +82,20 @@ impl Peer {
     pub async fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, settings: &Builder) -> Self {
         let (requests, mut connection) = within(settings.handshake(io)).await.unwrap();
         let pings = connection.ping_pong().unwrap();
-        Self { requests, pings, driver: tokio::spawn(connection) }
+        Self { requests, pings, driver: tokio::spawn(connection), bearer: None }
+    }
+
+    /// The same connection for the bearer of `token`.
+    pub fn bearing(mut self, token: &str) -> Self {
+        self.bearer = Some(format!("Bearer {token}"));
+        self
     }
 
     /// Sends the head of a request, and says whether that is all of it.
-    pub async fn open(&mut self, request: Request<()>, end: bool) -> Opening {
+    pub async fn open(&mut self, mut request: Request<()>, end: bool) -> Opening {
+        if let Some(bearer) = &self.bearer {
+            request.headers_mut().entry(header::AUTHORIZATION).or_insert(bearer.parse().unwrap());
+        }
         let mut requests = within(self.requests.clone().ready()).await.unwrap();
         let (response, sending) = requests.send_request(request, end).unwrap();
         Opening { response, sending }

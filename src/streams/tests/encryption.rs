@@ -23,7 +23,7 @@ async fn choose(world: &World, cipher: Option<Cipher>) {
         create_stream_on_read: true,
         ..Default::default()
     };
-    world.streams.ensure_basin(&basin(), BasinWish { config, location: None }).await.unwrap();
+    world.streams.ensure_basin(&basin(), BasinWish { config, location: None }, Operations::ALL).await.unwrap();
 }
 
 async fn encrypted(cipher: Cipher) -> World {
