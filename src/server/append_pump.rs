@@ -23,6 +23,7 @@ use http_body::Body;
 use super::{
     discard,
     drain::{DrainWatch, Phase},
+    identity::SessionGuard,
     respond,
 };
 use crate::{
@@ -37,8 +38,9 @@ use crate::{
 /// unread, little enough for thousands of sessions.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Inputs admitted before the acks collected so far are sent.
-const INPUTS_A_CHUNK: usize = 256;
+/// Metered bytes admitted before the acks collected so far are sent: on a fast link more input is always there, and the
+/// client waits for its acks.
+const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
 /// An append session between a request body and a response body.
 pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
@@ -52,6 +54,7 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     /// What ended the session on this side of the stream; told when all that was accepted is acknowledged.
     refusal: Option<ApiError>,
     drain: DrainWatch,
+    guard: SessionGuard,
     telemetry: Arc<Telemetry>,
     over: bool,
     _open: OpenGuard,
@@ -62,6 +65,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         request: B,
         session: AppendSession,
         drain: DrainWatch,
+        guard: SessionGuard,
         telemetry: Arc<Telemetry>,
         open: OpenGuard,
     ) -> Self {
@@ -73,6 +77,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             came_in: VecDeque::new(),
             refusal: None,
             drain,
+            guard,
             telemetry,
             over: false,
             _open: open,
@@ -95,11 +100,18 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 "the server stops; send what is not acknowledged again",
             ));
         }
+        if let Some(ended) = self.guard.poll_end(cx)
+            && self.session.is_open()
+        {
+            self.refuse(ended);
+        }
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
         self.put_outcomes(cx, advice(phase), &mut out);
-        if self.over {
-            self.request.take().map(discard::rest);
+        if self.over
+            && let Some(request) = self.request.take()
+        {
+            discard::rest(request);
         }
         match (out.is_empty(), self.over) {
             (false, _) => Poll::Ready(Some(out.freeze().into())),
@@ -117,7 +129,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
         let mut admitted = 0;
         while self.session.is_open() {
-            if admitted == INPUTS_A_CHUNK {
+            if admitted >= ADMITTED_A_CHUNK {
                 return Intake::Full;
             }
             if let Some(input) = &self.waiting {
@@ -125,8 +137,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                     self.read_ahead(cx);
                     return Intake::Waits;
                 }
+                admitted += input.batch.metered();
                 self.waiting = None;
-                admitted += 1;
                 continue;
             }
             match self.next_input(cx) {
@@ -148,9 +160,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 Ok(Some(frame)) => {
                     self.telemetry.frames_in(1);
                     let input = wire::append_input_of_frame(frame);
-                    return Poll::Ready(
-                        input.map(Some).map_err(|error| respond::input_error(error, ErrorCode::BadFrame)),
-                    );
+                    let input = input.map_err(|error| respond::input_error(error, ErrorCode::BadFrame));
+                    return Poll::Ready(input.and_then(|input| self.guard.permit(&input).map(|()| Some(input))));
                 }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(bad_frame(error))),

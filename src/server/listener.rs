@@ -30,7 +30,12 @@ use super::{
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     tls,
 };
-use crate::{store::StoreError, streams::Streams, telemetry::Telemetry};
+use crate::{
+    auth::{AuthConfig, Authority},
+    store::StoreError,
+    streams::Streams,
+    telemetry::Telemetry,
+};
 
 /// Time for the last frames of sessions that were ended to leave, after the deadline.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
@@ -51,6 +56,8 @@ pub struct ServerConfig {
     pub basin_host: Option<BasinHost>,
     /// Whether pages of other origins may use the API.
     pub cors: Cors,
+    /// Whether it matters who asks.
+    pub auth: AuthConfig,
 }
 
 /// Why the gateway does not serve.
@@ -85,12 +92,14 @@ impl Server {
         streams: Arc<Streams>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, BindError> {
-        let ServerConfig { listen, tls, drain_timeout, basin_host, cors } = config;
+        let ServerConfig { listen, tls, drain_timeout, basin_host, cors, auth } = config;
         let tls = tls.as_ref().map(tls::acceptor).transpose()?;
         let unusable = |reason| BindError::Listen { address: listen, reason };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let gateway = Arc::new(Gateway { streams, telemetry, drain: Arc::new(Drain::default()), basin_host, cors });
+        let authority = Authority::new(streams.store().clone(), streams.clock().clone(), &auth);
+        let drain = Arc::new(Drain::default());
+        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, cors });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 

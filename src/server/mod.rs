@@ -6,10 +6,11 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
-//! | `operations` | one function for each operation |
+//! | `cors` | what browsers are told about pages of other origins |
+//! | `identity` | who asks, and what they reach |
+//! | `operations`, `tokens` | one function for each operation |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
-//! | `cors` | what browsers are told about pages of other origins |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
@@ -20,6 +21,7 @@ mod cors;
 mod discard;
 mod drain;
 mod http2;
+mod identity;
 mod listener;
 mod operations;
 mod read_feed;
@@ -29,6 +31,7 @@ mod respond;
 mod route;
 mod sse_pump;
 mod tls;
+mod tokens;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -41,7 +44,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{streams::Streams, telemetry::Telemetry};
+use crate::{auth::Authority, streams::Streams, telemetry::Telemetry};
 
 pub use cors::Cors;
 pub use listener::{BindError, Server, ServerConfig};
@@ -51,6 +54,7 @@ pub use tls::{Certificate, TlsError};
 /// What all connections share.
 struct Gateway {
     streams: Arc<Streams>,
+    authority: Arc<Authority>,
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
@@ -60,7 +64,7 @@ struct Gateway {
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if let Some(allowed) = self.cors.preflight(&parts) {
             return Ok(allowed);
         }
@@ -68,7 +72,10 @@ impl Gateway {
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                self.perform(route, &parts, &mut body).await
+                match self.admit(route, &parts.headers, &mut parts.extensions).await {
+                    Ok(()) => self.perform(route, &parts, &mut body).await,
+                    Err(error) => Err(error.into()),
+                }
             }
             Err(no_route) => Err(no_route.into()),
         };

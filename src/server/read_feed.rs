@@ -1,5 +1,5 @@
 //! What the body of a read session is made from, whatever its form: the session's events as they come or fall due, and
-//! the end that the server's stop puts to it. Knows no frame and no event stream.
+//! the ends that the server's stop and the reader's token put to it. Knows no frame and no event stream.
 //!
 //! Polled where the response is written; its one timer is the runtime's.
 
@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::{
     drain::{DrainWatch, Phase},
+    identity::SessionGuard,
     respond,
 };
 use crate::{
@@ -21,10 +22,11 @@ use crate::{
     types::{ApiError, ErrorCode},
 };
 
-/// A read session, its timer, and its view of the server's stop.
+/// A read session, its timer, and its view of what may end it from outside.
 pub(super) struct ReadFeed {
     session: ReadSession,
     drain: DrainWatch,
+    guard: SessionGuard,
     /// How far the stop had come when this was last polled.
     phase: Phase,
     /// Made when something is first due; a reader that is sent records all the time never needs it.
@@ -32,8 +34,8 @@ pub(super) struct ReadFeed {
 }
 
 impl ReadFeed {
-    pub(super) fn new(session: ReadSession, drain: DrainWatch) -> Self {
-        Self { session, drain, phase: Phase::Serving, timer: None }
+    pub(super) fn new(session: ReadSession, drain: DrainWatch, guard: SessionGuard) -> Self {
+        Self { session, drain, guard, phase: Phase::Serving, timer: None }
     }
 
     /// How far the server's stop had come at the last poll.
@@ -47,6 +49,9 @@ impl ReadFeed {
         if self.phase == Phase::Ending {
             let error = ApiError::new(ErrorCode::ServerDraining, "the server stops; go on reading elsewhere");
             return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(ended) = self.guard.poll_end(cx) {
+            return Poll::Ready(Some(Err(ended)));
         }
         loop {
             if let Poll::Ready(next) = self.session.poll_next(cx, clock::instant()) {

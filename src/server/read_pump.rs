@@ -7,9 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{append_pump::advice, drain::DrainWatch, read_feed::ReadFeed};
+use super::{append_pump::advice, read_feed::ReadFeed};
 use crate::{
-    streams::{ReadEvent, ReadSession},
+    streams::ReadEvent,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, Compression},
     wire::{self, Advice, FrameBuf},
@@ -25,14 +25,8 @@ pub(super) struct ReadPump {
 }
 
 impl ReadPump {
-    pub(super) fn new(
-        session: ReadSession,
-        compression: Compression,
-        drain: DrainWatch,
-        telemetry: Arc<Telemetry>,
-        open: OpenGuard,
-    ) -> Self {
-        Self { feed: ReadFeed::new(session, drain), compression, telemetry, over: false, _open: open }
+    pub(super) fn new(feed: ReadFeed, compression: Compression, telemetry: Arc<Telemetry>, open: OpenGuard) -> Self {
+        Self { feed, compression, telemetry, over: false, _open: open }
     }
 
     pub(super) fn is_over(&self) -> bool {

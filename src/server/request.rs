@@ -8,7 +8,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::{
-    types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
+    encryption::KeyMaterial,
+    types::{
+        AccessTokenId, ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer,
+        StreamName,
+    },
     wire::{
         inflate, json,
         negotiate::{self, Accept, BodyType, S2Format},
@@ -68,6 +72,11 @@ pub(super) fn stream_in_path(segment: &str) -> Result<StreamName, ApiError> {
     StreamName::new(&path_segment(segment)?).map_err(bad_path)
 }
 
+/// An access token's id from a path.
+pub(super) fn access_token_in_path(segment: &str) -> Result<AccessTokenId, ApiError> {
+    AccessTokenId::new(&path_segment(segment)?).map_err(bad_path)
+}
+
 /// The stream's name from `s2-stream`, percent-encoded UTF-8, for clients that cannot put it in a path.
 pub(super) fn stream_in_header(headers: &HeaderMap) -> Result<StreamName, ApiError> {
     let Some(text) = header_text(headers, "s2-stream")? else {
@@ -95,6 +104,13 @@ pub(super) fn request_token(headers: &HeaderMap) -> Result<Option<RequestToken>,
 pub(super) fn stream_config(headers: &HeaderMap) -> Result<Option<StreamConfigLayer>, ApiError> {
     let Some(value) = headers.get("s2-stream-config") else { return Ok(None) };
     json::decode_stream_config(value.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
+}
+
+/// The key for the records of an encrypted stream. Its length is checked whether the stream is one or not; the rest is
+/// for the stream's cipher to say (`data-plane.md` §11).
+pub(super) fn encryption_key(headers: &HeaderMap) -> Result<Option<KeyMaterial>, ApiError> {
+    let Some(text) = header_text(headers, "s2-encryption-key")? else { return Ok(None) };
+    KeyMaterial::new(text).map(Some).map_err(|error| invalid_header("s2-encryption-key", error))
 }
 
 /// How records stand in JSON.
@@ -210,6 +226,8 @@ mod tests {
         for bad in ["%00", "%ff", "..", "%2E"] {
             assert_eq!(stream_in_path(bad).unwrap_err().label(), "bad_path", "{bad}");
         }
+        assert_eq!(access_token_in_path("tenant%2F42").unwrap().as_str(), "tenant/42");
+        assert_eq!(access_token_in_path("..").unwrap_err().label(), "bad_path");
         assert_eq!(basin_in_path("Nope").unwrap_err().label(), "bad_path");
     }
 }

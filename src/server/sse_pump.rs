@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{drain::DrainWatch, read_feed::ReadFeed};
+use super::read_feed::ReadFeed;
 use crate::{
     clock::Clock,
-    streams::{ReadEvent, ReadSession},
+    streams::ReadEvent,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, BatchSlice, Position},
     wire::{
@@ -44,15 +44,13 @@ pub(super) struct SseRequest {
 
 impl SsePump {
     pub(super) fn new(
-        session: ReadSession,
+        feed: ReadFeed,
         request: SseRequest,
         clock: Arc<dyn Clock>,
-        drain: DrainWatch,
         telemetry: Arc<Telemetry>,
         open: OpenGuard,
     ) -> Self {
         let SseRequest { format, resumes } = request;
-        let feed = ReadFeed::new(session, drain);
         Self { feed, format, delivered: resumes, clock, telemetry, over: false, _open: open }
     }
 

@@ -24,12 +24,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    encryption::RecordCipher,
     types::{AppendAck, AppendInput, SeqNum},
 };
 
 /// A writer's session with a stream (`s2s.md` §6).
 pub struct AppendSession {
     stream: Arc<Stream>,
+    cipher: Option<Box<RecordCipher>>,
     place: Place,
     budget: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -50,10 +52,17 @@ enum State {
 type WaitForBytes = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 impl AppendSession {
-    pub(super) fn new(stream: Arc<Stream>, budget: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
+    /// `cipher` is the stream's, with the key of the session.
+    pub(super) fn new(
+        stream: Arc<Stream>,
+        cipher: Option<Box<RecordCipher>>,
+        budget: Arc<Semaphore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             place: stream.enter(),
             stream,
+            cipher,
             budget,
             clock,
             waiting: None,
@@ -78,7 +87,11 @@ impl AppendSession {
     /// The session must be open.
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
         let permit = ready!(self.poll_budget(cx, input.batch.metered()));
-        match self.stream.append(input, permit, self.clock.now()) {
+        let outcome = match &self.cipher {
+            None => self.stream.append(input, permit, self.clock.now()),
+            Some(cipher) => self.stream.append(&sealed(cipher, input), permit, self.clock.now()),
+        };
+        match outcome {
             Ok(accepted) => self.accepted.push_back(accepted),
             Err(refused) => self.state = State::Failed(refused),
         }
@@ -152,6 +165,12 @@ impl AppendSession {
         self.state = State::Done;
         failure
     }
+}
+
+/// `input` as it is stored. Made before the stream's lock is taken: one writer's encryption is not another's wait.
+fn sealed(cipher: &RecordCipher, input: &AppendInput) -> AppendInput {
+    let batch = cipher.seal(&input.batch, |nonce| rand::fill(nonce));
+    AppendInput { batch, ..*input }
 }
 
 impl Drop for AppendSession {

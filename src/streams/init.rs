@@ -1,7 +1,7 @@
 //! Seeing to it that certain basins and streams are there, before anyone asks for them.
 
 use super::{BasinWish, Failure, Streams};
-use crate::types::{BasinName, InitBasin, InitStream, Provision};
+use crate::types::{BasinName, InitBasin, InitStream, Operations, Provision};
 
 /// Why not everything is there that should be. What came before it in the list is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +47,10 @@ impl Streams {
 
     async fn ensure_listed_basin(&self, basin: &InitBasin) -> Result<Provision, Failure> {
         let wish = BasinWish { config: basin.config.clone(), location: basin.location.clone() };
-        let ensured = match self.ensure_basin(&basin.name, wish.clone()).await {
+        let ensured = match self.ensure_basin(&basin.name, wish.clone(), Operations::ALL).await {
             Err(Failure::BasinDeletionPending(_)) => {
                 self.remove_basin(&basin.name).await?;
-                self.ensure_basin(&basin.name, wish).await
+                self.ensure_basin(&basin.name, wish, Operations::ALL).await
             }
             ensured => ensured,
         };
@@ -58,12 +58,12 @@ impl Streams {
     }
 
     async fn ensure_listed_stream(&self, basin: &BasinName, stream: &InitStream) -> Result<Provision, Failure> {
-        let ensured = match self.ensure_stream(basin, &stream.name, stream.config.clone()).await {
+        let ensured = match self.ensure_stream(basin, &stream.name, stream.config.clone(), Operations::ALL).await {
             Err(Failure::StreamDeletionPending) => {
                 if let Some(found) = self.catalogue().stream(basin, &stream.name).await? {
                     self.remove_stream(basin, &stream.name, found.entry.id).await?;
                 }
-                self.ensure_stream(basin, &stream.name, stream.config.clone()).await
+                self.ensure_stream(basin, &stream.name, stream.config.clone(), Operations::ALL).await
             }
             ensured => ensured,
         };

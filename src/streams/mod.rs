@@ -34,9 +34,10 @@ use self::{
 };
 use crate::{
     clock::{self, Clock},
+    encryption::{EncryptionKey, KeyError, KeyMaterial},
     sequence::ReadMode,
     store::{Store, StoreError},
-    types::{AppendAck, AppendInput, BasinName, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    types::{AppendAck, AppendInput, BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
 };
 
 pub use append::AppendSession;
@@ -66,8 +67,20 @@ impl Default for StreamsConfig {
 pub enum Access {
     /// To append.
     Append,
-    /// To read, or to check the tail.
+    /// To read.
     Read,
+    /// To check the tail: a read that needs no key.
+    CheckTail,
+}
+
+impl Access {
+    /// Whether `key` does for a stream with `cipher`, as far as anyone can tell without its records.
+    fn check_key(self, cipher: Option<Cipher>, key: Option<&KeyMaterial>) -> Result<(), KeyError> {
+        match (self, cipher) {
+            (Access::Append | Access::Read, Some(cipher)) => EncryptionKey::required(cipher, key).map(|_| ()),
+            (Access::CheckTail, _) | (_, None) => Ok(()),
+        }
+    }
 }
 
 type StreamKey = (BasinName, StreamName);
@@ -119,44 +132,65 @@ impl Streams {
         streams
     }
 
-    /// Opens an append session with a stream.
-    pub fn append_session(&self, stream: Arc<Stream>) -> AppendSession {
-        AppendSession::new(stream, self.budget.clone(), self.clock.clone())
+    /// Opens an append session with a stream; `key` encrypts what is appended if the stream has a cipher.
+    pub fn append_session(&self, stream: Arc<Stream>, key: Option<&KeyMaterial>) -> Result<AppendSession, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        Ok(AppendSession::new(stream, cipher, self.budget.clone(), self.clock.clone()))
     }
 
-    /// Opens a read session with a stream; the start is resolved before this returns.
-    pub async fn read_session(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<ReadSession, Failure> {
-        ReadSession::open(stream, request, ReadMode::Session).await
+    /// Opens a read session with a stream; `key` decrypts what is read if the stream has a cipher. The start is resolved
+    /// before this returns.
+    pub async fn read_session(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        request: &ReadRequest,
+    ) -> Result<ReadSession, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        ReadSession::open(stream, cipher, request, ReadMode::Session).await
     }
 
     /// Appends one batch and waits until it is durable.
-    pub async fn append(&self, stream: Arc<Stream>, input: &AppendInput) -> Result<AppendAck, Failure> {
-        let mut session = self.append_session(stream);
+    pub async fn append(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        input: &AppendInput,
+    ) -> Result<AppendAck, Failure> {
+        let mut session = self.append_session(stream, key)?;
         poll_fn(|cx| session.poll_append(cx, input)).await;
         let outcome = poll_fn(|cx| session.poll_ack(cx)).await;
         outcome.expect("an input was put in, so there is an outcome")
     }
 
-    /// Reads up to one batch, waiting for it if the request says so.
-    pub async fn read(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<Option<ReadEvent>, Failure> {
-        let mut session = ReadSession::open(stream, request, ReadMode::Unary).await?;
+    /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
+    pub async fn read(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        request: &ReadRequest,
+    ) -> Result<Option<ReadEvent>, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary).await?;
         loop {
             match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
-                event => return Ok(event),
+                event => return session.take_undecryptable().map_or(Ok(event), Err),
             }
         }
     }
 
     /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
     ///
-    /// `layer` is the configuration that the request has for a stream it makes.
+    /// `layer` is the configuration that the request has for a stream it makes. Nothing is made for a request without a
+    /// `encryption_key` that does for the cipher which the stream would get.
     pub async fn stream(
         &self,
         basin: &BasinName,
         name: &StreamName,
         access: Access,
         layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
     ) -> Result<Arc<Stream>, Failure> {
         let key = (basin.clone(), name.clone());
         if let Some(stream) = self.open_stream(&key) {
@@ -169,7 +203,7 @@ impl Streams {
         let entry = match self.catalogue().stream(basin, name).await? {
             Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
             Some(found) => found.entry,
-            None => self.make_on_access(basin, name, access, layer).await?,
+            None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
         let stream = self.open_log(&entry).await?;
         self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
@@ -188,13 +222,14 @@ impl Streams {
         name: &StreamName,
         access: Access,
         layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
     ) -> Result<StreamEntry, Failure> {
         let Some(found) = self.catalogue().basin(basin).await? else {
             return Err(Failure::BasinNotFound(basin.clone()));
         };
         let makes = match access {
             Access::Append => found.entry.config.create_stream_on_append,
-            Access::Read => found.entry.config.create_stream_on_read,
+            Access::Read | Access::CheckTail => found.entry.config.create_stream_on_read,
         };
         if !makes {
             return Err(Failure::StreamNotFound(basin.clone(), name.clone()));
@@ -202,7 +237,13 @@ impl Streams {
         if found.entry.deleted_at.is_some() {
             return Err(Failure::BasinDeletionPending(basin.clone()));
         }
+        access.check_key(found.entry.config.stream_cipher, encryption_key)?;
         self.make_stream(basin, name, &found.entry, layer.unwrap_or(&StreamConfigLayer::default()), None).await
+    }
+
+    /// Where streams are kept, for what else is kept beside them.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// The time of day that the service goes by.

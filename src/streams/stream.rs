@@ -26,17 +26,20 @@ use super::{
     waiters::{Place, Waiters, Wakers},
 };
 use crate::{
+    encryption::{KeyError, KeyMaterial, RecordCipher},
     sequence::Sequencer,
     store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
     types::{
-        AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Head, Position, SeqNum, StreamConfig, StreamEntry,
-        StreamId, Timestamp,
+        AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig,
+        StreamEntry, StreamId, Timestamp,
     },
 };
 
 /// A stream that is in use.
 pub struct Stream {
     id: StreamId,
+    /// For life: what the basin says later changes nothing.
+    cipher: Option<Cipher>,
     this: Weak<Stream>,
     background: Background,
     log: OnceLock<Arc<dyn StreamLog>>,
@@ -114,12 +117,13 @@ impl Stream {
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
             id: entry.id,
+            cipher: entry.cipher,
             this: this.clone(),
             background,
             log: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Serving,
-                sequencer: Sequencer::new(Head::default()),
+                sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
                 durable: Head::default(),
                 config: entry.config.clone(),
                 arrivals_saved: arrivals.as_ref().and_then(Arrivals::latest),
@@ -140,6 +144,11 @@ impl Stream {
         self.id
     }
 
+    /// What turns the records of a request into those of the stream and back; nothing if they are not encrypted.
+    pub(super) fn record_cipher(&self, key: Option<&KeyMaterial>) -> Result<Option<Box<RecordCipher>>, KeyError> {
+        Ok(RecordCipher::of_request(self.cipher, key, self.id)?.map(Box::new))
+    }
+
     /// The durable tail.
     pub fn check_tail(&self) -> Result<Position, Failure> {
         self.durable_head().map(|head| head.tail)
@@ -151,7 +160,7 @@ impl Stream {
         Ok(state.durable)
     }
 
-    /// Judges `input` at the time `now` and hands it to the log.
+    /// Judges `input`, in the form in which it is stored, at the time `now` and hands it to the log.
     pub(super) fn append(
         &self,
         input: &AppendInput,
@@ -175,7 +184,7 @@ impl Stream {
                 state.pending.push_back(Pending { batch, head, arrived: now, _permit: permit });
             }
             Err(error) => {
-                state.sequencer = Sequencer::new(before);
+                state.sequencer.set_head(before);
                 drop(guard);
                 if let StoreError::Unknown(_) = error {
                     self.fail(error.clone());
@@ -333,7 +342,7 @@ impl State {
     fn begin_at(&mut self, head: Head, now: Timestamp) {
         self.arrivals.fit(head.tail.seq_num, now, Arrivals::resolution(self.config.retention_policy));
         self.durable = head;
-        self.sequencer = Sequencer::new(head);
+        self.sequencer.set_head(head);
         self.raise_trim_point(self.arrivals.removed_to());
     }
 
@@ -348,7 +357,7 @@ impl State {
     /// Moves the trim point without a commit; the next one makes it durable in the head.
     fn raise_trim_point(&mut self, to: SeqNum) {
         let raised = |head: &Head| Head { trim_point: head.trim_point.max(to), ..*head };
-        self.sequencer = Sequencer::new(raised(self.sequencer.head()));
+        self.sequencer.set_head(raised(self.sequencer.head()));
         self.durable = raised(&self.durable);
     }
 

@@ -1,5 +1,7 @@
 //! The service over a store that makes nothing durable until a test says so, and with the time in hand.
 
+mod encryption;
+
 use std::{
     future::poll_fn,
     sync::{
@@ -16,8 +18,8 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendInput, BasinConfig, Batch, Compression, Head, Position, Provision, ReadBounds, ReadStart, RequestToken,
-        SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
+        AppendInput, BasinConfig, Batch, Compression, Head, Operations, Position, Provision, ReadBounds, ReadStart,
+        RequestToken, SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
     },
 };
 
@@ -141,15 +143,15 @@ impl World {
     }
 
     pub(super) async fn stream(&self) -> Arc<Stream> {
-        self.streams.stream(&basin(), &orders(), Access::Append, None).await.unwrap()
+        self.streams.stream(&basin(), &orders(), Access::Append, None, None).await.unwrap()
     }
 
     pub(super) async fn writer(&self) -> AppendSession {
-        self.streams.append_session(self.stream().await)
+        self.streams.append_session(self.stream().await, None).unwrap()
     }
 
     pub(super) async fn reader(&self, request: ReadRequest) -> ReadSession {
-        self.streams.read_session(self.stream().await, &request).await.unwrap()
+        self.streams.read_session(self.stream().await, None, &request).await.unwrap()
     }
 
     /// Appends and makes durable.
@@ -455,14 +457,14 @@ async fn a_long_poll_returns_with_the_first_batch_or_empty() {
     let request = ReadRequest { wait: Some(Duration::from_secs(60)), ..Default::default() };
     let polling = tokio::spawn({
         let (streams, stream) = (world.streams.clone(), world.stream().await);
-        async move { streams.read(stream, &request).await }
+        async move { streams.read(stream, None, &request).await }
     });
     tokio::task::yield_now().await;
     world.append(one("a")).await;
     assert_eq!(bodies(Poll::Ready(polling.await.unwrap().transpose())), ["a"]);
 
     let stream = world.stream().await;
-    assert!(world.streams.read(stream, &request).await.unwrap().is_none());
+    assert!(world.streams.read(stream, None, &request).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -501,7 +503,7 @@ async fn a_basin_takes_its_streams_with_it() {
     let world = World::new().await;
     world.append(one("a")).await;
     world.streams.delete_basin(&basin()).await.unwrap();
-    let refused = world.streams.stream(&basin(), &StreamName::new("new").unwrap(), Access::Append, None).await;
+    let refused = world.streams.stream(&basin(), &StreamName::new("new").unwrap(), Access::Append, None, None).await;
     assert_eq!(refused.err(), Some(Failure::BasinDeletionPending(basin())));
     world.streams.remove_basin(&basin()).await.unwrap();
     assert_eq!(world.streams.basin_config(&basin()).await, Err(Failure::BasinNotFound(basin())));
@@ -549,7 +551,7 @@ async fn a_changed_configuration_holds_in_open_sessions() {
     let mut writer = world.writer().await;
     put(&mut writer, &testing::input(&[("a", Some(5))]));
     let layer = StreamConfigLayer { timestamping_mode: Some(TimestampingMode::Arrival), ..Default::default() };
-    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap();
+    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
     assert_eq!(result, Provision::Updated);
     put(&mut writer, &testing::input(&[("b", Some(6))]));
     world.clock.set(Timestamp::new(NOW + 1));

@@ -8,8 +8,8 @@ use std::{borrow::Cow, fmt::Display, str::FromStr, time::Duration};
 use percent_encoding::percent_decode;
 
 use crate::types::{
-    ApiError, BasinNamePart, ErrorCode, NameError, ReadBounds, ReadRequest, ReadStart, SeqNum, StreamNamePart,
-    Timestamp, limits::MAX_LIST_LIMIT,
+    AccessTokenIdPart, ApiError, BasinNamePart, ErrorCode, NameError, ReadBounds, ReadRequest, ReadStart, SeqNum,
+    StreamNamePart, Timestamp, limits::MAX_LIST_LIMIT,
 };
 
 /// What is wrong with a query, in words that name the parameter and its value.
@@ -79,6 +79,11 @@ pub fn list_basins(query: Option<&str>) -> Result<ListRequest<BasinNamePart>, Pa
 /// The parameters of a listing of streams (`control-plane.md` §4.7, §5.5).
 pub fn list_streams(query: Option<&str>) -> Result<ListRequest<StreamNamePart>, ParamError> {
     list_request(query, StreamNamePart::new)
+}
+
+/// The parameters of a listing of access tokens (`control-plane.md` §4.7, §7.6).
+pub fn list_access_tokens(query: Option<&str>) -> Result<ListRequest<AccessTokenIdPart>, ParamError> {
+    list_request(query, AccessTokenIdPart::new)
 }
 
 /// A segment of a path that does not decode to text (400 `bad_path`).
@@ -335,6 +340,8 @@ mod tests {
         for bad in ["prefix=My", "prefix=-a", "start_after=a_b", "prefix=a&prefix=b", "prefix=%c3"] {
             assert_bad_query(bad, list_basins(Some(bad)), "");
         }
+        assert_eq!(list_access_tokens(Some("prefix=tenant%2F")).unwrap().prefix.as_str(), "tenant/");
+        assert_bad_query("NUL", list_access_tokens(Some("start_after=%00")), "start_after");
         assert_bad_query("NUL", list_streams(Some("prefix=a%00")), "prefix");
         let long = format!("start_after={}", "a".repeat(513));
         assert_bad_query("too long", list_streams(Some(&long)), "start_after");

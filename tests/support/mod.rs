@@ -2,11 +2,17 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
 pub mod http;
+pub mod http1;
+pub mod peer;
+pub mod proxy;
+pub mod raw;
+mod shared_store;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
-    clock::SystemClock,
+    auth::AuthConfig,
+    clock::{Clock, SystemClock},
     server::{Certificate, Cors, Server, ServerConfig},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
@@ -14,11 +20,14 @@ use s2s_gateway::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
+use self::shared_store::SharedStore;
+
 /// How a test's gateway differs from one with defaults.
 pub struct Setup {
     pub memory_limit: usize,
     pub streams: StreamsConfig,
     pub server: ServerConfig,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -32,7 +41,9 @@ impl Default for Setup {
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
                 cors: Cors::default(),
+                auth: AuthConfig::Off,
             },
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -51,8 +62,23 @@ impl Setup {
     }
 
     pub async fn start(self) -> Gateway {
-        let store = Arc::new(MemoryStore::new(self.memory_limit));
-        let streams = Streams::new(store, Arc::new(SystemClock), self.streams);
+        let streams = self.service(1);
+        self.serve(streams).await
+    }
+
+    /// Two gateways that serve the same streams, as if each were a process of its own over a store they share.
+    pub async fn start_two(self) -> (Gateway, Gateway) {
+        let streams = self.service(2);
+        let second = Self { server: self.server.clone(), clock: self.clock.clone(), ..self };
+        (self.serve(streams.clone()).await, second.serve(streams).await)
+    }
+
+    fn service(&self, gateways: usize) -> Arc<Streams> {
+        let store = SharedStore::new(MemoryStore::new(self.memory_limit), gateways);
+        Streams::new(Arc::new(store), self.clock.clone(), self.streams)
+    }
+
+    async fn serve(self, streams: Arc<Streams>) -> Gateway {
         let telemetry = Arc::new(Telemetry::new());
         let server = Server::bind(self.server, streams.clone(), telemetry.clone()).await.unwrap();
         let address = server.address();
@@ -89,7 +115,12 @@ impl Gateway {
     /// Tells it to stop and waits until it has.
     pub async fn stop(mut self) {
         self.tell_to_stop();
-        self.running.await.unwrap();
+        self.stopped().await;
+    }
+
+    /// Waits until a gateway that was told to stop has.
+    pub async fn stopped(&mut self) {
+        (&mut self.running).await.unwrap();
     }
 
     pub fn metric(&self, series: &str) -> f64 {

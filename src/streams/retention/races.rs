@@ -12,7 +12,9 @@ use super::{
 use crate::{
     store::StoreError,
     streams::{Access, Failure},
-    types::{AppendInput, Change, RetentionPolicy, SeqNum, StreamId, StreamReconfiguration, testing::Records},
+    types::{
+        AppendInput, Change, Operations, RetentionPolicy, SeqNum, StreamId, StreamReconfiguration, testing::Records,
+    },
 };
 
 /// Seconds that a stream stays without records.
@@ -75,7 +77,7 @@ impl Model {
     async fn new() -> Self {
         let world = World::new().await;
         let layer = deleted_on_empty(kept_for(60), MIN_AGE);
-        world.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap();
+        world.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
         let life = world.stream().await.id();
         Self { world, now: 0, kept_for: 60, life, records: Vec::new(), made_at: 0 }
     }
@@ -98,7 +100,7 @@ impl Model {
     }
 
     async fn append(&mut self, input: AppendInput) {
-        let stream = self.world.streams.stream(&basin(), &orders(), Access::Append, None).await;
+        let stream = self.world.streams.stream(&basin(), &orders(), Access::Append, None, None).await;
         let stream = match stream {
             // A client may try again later, when the name is free.
             Err(Failure::StreamDeletionPending) => return,
@@ -108,7 +110,7 @@ impl Model {
             self.begin_life(stream.id()).await;
         }
         let trims = !input.batch.commands().is_empty();
-        let mut writer = self.world.streams.append_session(stream);
+        let mut writer = self.world.streams.append_session(stream, None).unwrap();
         put(&mut writer, &input);
         assert!(ack(&mut writer).is_pending());
         self.records.push(Record { arrived: self.now, durable: false, may_be_gone: false });
@@ -121,7 +123,11 @@ impl Model {
     async fn begin_life(&mut self, id: StreamId) {
         (self.life, self.made_at) = (id, self.now);
         self.records.clear();
-        self.world.streams.ensure_stream(&basin(), &orders(), deleted_on_empty(kept_for(60), MIN_AGE)).await.unwrap();
+        self.world
+            .streams
+            .ensure_stream(&basin(), &orders(), deleted_on_empty(kept_for(60), MIN_AGE), Operations::ALL)
+            .await
+            .unwrap();
         self.kept_for = 60;
     }
 

@@ -11,7 +11,7 @@ use crate::{
     store::{Store, StoreError},
     streams::{Access, Failure, ReadEvent, Streams, StreamsConfig},
     types::{
-        AppendInput, Position, Provision, ReadBounds, ReadRequest, ReadStart, RetentionPolicy, SeqNum,
+        AppendInput, Operations, Position, Provision, ReadBounds, ReadRequest, ReadStart, RetentionPolicy, SeqNum,
         StreamConfigLayer, StreamInfo, StreamName, StreamNamePart, Timestamp,
         testing::{self, Records},
     },
@@ -24,7 +24,7 @@ impl World {
     }
 
     async fn configure(&self, layer: StreamConfigLayer) -> Provision {
-        self.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap().1
+        self.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap().1
     }
 
     pub(super) async fn sweep_at(&self, seconds: u64) {
@@ -173,8 +173,8 @@ async fn readers_of_a_stream_that_lost_all_its_records() {
         let streams = world.streams.clone();
         let request = ReadRequest { start, wait, ..Default::default() };
         async move {
-            let stream = streams.stream(&basin(), &orders(), Access::Read, None).await?;
-            streams.read(stream, &request).await
+            let stream = streams.stream(&basin(), &orders(), Access::Read, None, None).await?;
+            streams.read(stream, None, &request).await
         }
     };
     for start in [ReadStart::SeqNum(SeqNum::FIRST), ReadStart::SeqNum(SeqNum::new(1)), ReadStart::TailOffset(2)] {
@@ -470,7 +470,7 @@ async fn a_deletion_survives_a_restart() {
     // The background task had no chance to run: nothing here waited.
     let world = world.restarted();
     assert!(world.listed().await.is_some_and(|stream| stream.deleted_at.is_some()));
-    let refused = world.streams.stream(&basin(), &orders(), Access::Append, None).await;
+    let refused = world.streams.stream(&basin(), &orders(), Access::Append, None, None).await;
     assert_eq!(refused.err(), Some(Failure::StreamDeletionPending));
     world.wait_until_gone().await;
     assert_eq!(world.store.memory.memory_used(), 0);
