@@ -11,6 +11,7 @@ mod config;
 mod error;
 pub(crate) mod layout;
 pub mod limits;
+mod location;
 mod name;
 mod position;
 mod read;
@@ -19,6 +20,7 @@ mod record;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
+mod usage;
 
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
@@ -29,6 +31,7 @@ pub use config::{
     BasinConfig, Cipher, RetentionPolicy, StorageClass, StreamConfig, StreamConfigLayer, Timestamping, TimestampingMode,
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
+pub use location::{LocationInfo, LocationName};
 pub use name::{BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart};
 pub use position::{Position, SeqNum, Timestamp};
 pub use read::{ReadBounds, ReadRequest, ReadStart};
@@ -37,3 +40,8 @@ pub use record::{
     Command, FencingToken, FencingTokenTooLong, RecordError, RecordFields, SequencedRecord, metered_size,
 };
 pub use stream::{Head, StreamId};
+pub use usage::{
+    AccountMetricSet, AccountOperation, BasinMetricSet, BasinOperation, ConnectionId, Interval, Metric, MetricQuery,
+    MetricQueryError, MetricSet, MetricUnit, RANGE_LEEWAY, RangeLimits, StoredSize, StreamMetricSet, TimeRange,
+    UsagePage, epoch_seconds,
+};

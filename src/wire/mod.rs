@@ -26,11 +26,13 @@ mod frame;
 mod frame_buf;
 mod frame_codec;
 pub mod json;
+pub mod metrics_query;
 pub mod negotiate;
 pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod usage;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
 pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};
