@@ -115,6 +115,10 @@ impl StreamLog for LateLog {
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
         self.memory.trim(to)
     }
+
+    fn stored(&self) -> u64 {
+        self.memory.stored()
+    }
 }
 
 /// A service with one basin, and the things that a test turns.
