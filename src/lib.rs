@@ -55,4 +55,5 @@ pub mod store;
 pub mod streams;
 pub mod telemetry;
 pub mod types;
+pub mod usage;
 pub mod wire;

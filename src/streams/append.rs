@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    types::{AppendAck, AppendInput, SeqNum},
+    types::{AppendAck, AppendInput, ConnectionId, SeqNum},
+    usage::AppendMeter,
 };
 
 /// A writer's session with a stream (`s2s.md` §6).
@@ -34,7 +35,9 @@ pub struct AppendSession {
     budget: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     waiting: Option<WaitForBytes>,
-    accepted: VecDeque<Accepted>,
+    /// With the metered bytes of each.
+    accepted: VecDeque<(Accepted, usize)>,
+    meter: AppendMeter,
     state: State,
 }
 
@@ -53,6 +56,7 @@ impl AppendSession {
     pub(super) fn new(stream: Arc<Stream>, budget: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
         Self {
             place: stream.enter(),
+            meter: AppendMeter::new(stream.usage().clone()),
             stream,
             budget,
             clock,
@@ -60,6 +64,12 @@ impl AppendSession {
             accepted: VecDeque::new(),
             state: State::Open,
         }
+    }
+
+    /// The session comes over `connection`: what else is appended over it within a minute is the same operation.
+    pub fn over(mut self, connection: ConnectionId) -> Self {
+        self.meter.set_connection(connection);
+        self
     }
 
     /// Whether the session takes inputs.
@@ -79,7 +89,7 @@ impl AppendSession {
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
         let permit = ready!(self.poll_budget(cx, input.batch.metered()));
         match self.stream.append(input, permit, self.clock.now()) {
-            Ok(accepted) => self.accepted.push_back(accepted),
+            Ok(accepted) => self.accepted.push_back((accepted, input.batch.metered())),
             Err(refused) => self.state = State::Failed(refused),
         }
         Poll::Ready(())
@@ -113,10 +123,11 @@ impl AppendSession {
 
     /// The next ack, in the order of the inputs; then the failure that ended the session, if one did; then nothing.
     pub fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendAck, Failure>>> {
-        if let Some(&Accepted { start, end }) = self.accepted.front() {
+        if let Some(&(Accepted { start, end }, metered)) = self.accepted.front() {
             return Poll::Ready(Some(match ready!(self.poll_reached(cx, end.seq_num)) {
                 Ok(tail) => {
                     self.accepted.pop_front();
+                    self.meter.appended(metered);
                     Ok(AppendAck { start, end, tail })
                 }
                 Err(failure) => Err(self.done(failure)),

@@ -207,6 +207,7 @@ impl Streams {
         if let Some(open) = self.open_streams().remove(&key) {
             open.stream.delete();
         }
+        self.usage.stream_deleted(basin, name);
         self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), id));
         Ok(())
     }
