@@ -166,7 +166,8 @@ async fn several_gateways_add_to_the_same_buckets() {
         append(&world.usage, 1);
         append(&other, 10);
         let (a, b) = tokio::join!(world.usage.flush(), other.flush());
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
     }
     assert_eq!(world.appended(Interval::Minute, T0, T0 + 60).await, [(T0, 33)]);
     world.at(T0 + 3 * HOUR);
