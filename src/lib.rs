@@ -14,22 +14,25 @@
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
-//! | [`config`] | what the operator said, and what it means | the command line's grammar |
+//! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
 //! | [`cli`] | `serve`, `append`, `read` | everything behind them |
-//! | [`clock`] | the time of day | |
+//! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
+//! | [`clock`] | the time of day, and the time for deadlines | |
 //!
 //! Arrows point down only; no two modules import each other:
 //!
 //! ```text
-//!                     cli, main
-//!               ┌────────┼──────────┐
-//!            client    server      config
-//!               │        │
-//!               │     streams
-//!               │   ┌────┼───────┐
-//!               └─ wire sequence store
-//!                   └────┴─┬─────┘
-//!                        types
+//!                       cli, main
+//!                           │
+//!                         config
+//!               ┌───────────┤
+//!            client      server
+//!               │     ┌─────┴─────┐
+//!               │  streams    telemetry
+//!               │     ├───────┐
+//!               └── wire  sequence  store
+//!                     └───────┼───────┘
+//!                           types
 //! ```
 //!
 //! What holds:

@@ -1,1 +1,184 @@
-//! cli
+//! The command line: one binary, a subcommand for each thing it does.
+//!
+//! Exit codes: 0 when it was done, 1 when it failed, 2 when it was asked in a way that means nothing. What failed is said
+//! in one line on standard error. A reader of our output that goes away is not a failure.
+
+mod append;
+mod lines;
+mod progress;
+mod read;
+mod serve;
+
+use std::{fmt::Display, io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    client::{Client, ClientConfig, ClientError, RetryPolicy},
+    config::{AppendArgs, ConfigError, ConnectConfig, ReadArgs, ServeArgs},
+};
+
+const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
+
+/// A session gateway for the S2 durable-streams API, and a client of it.
+#[derive(Debug, Parser)]
+#[command(name = "s2s-gateway", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Try it, in two terminals:
+  s2s-gateway serve
+  seq 1000 | s2s-gateway append --create my-basin-01/numbers
+  s2s-gateway read my-basin-01/numbers --tail-offset 3 --follow
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API on one port: HTTP/2, HTTP/1.1, with or without TLS
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
+    /// Append lines from standard input to a stream, a record a line
+    #[command(after_help = append::EXAMPLES)]
+    Append(Box<AppendArgs>),
+    /// Read a stream to standard output, up to its tail or as it grows
+    #[command(after_help = read::EXAMPLES)]
+    Read(Box<ReadArgs>),
+}
+
+/// Parses the arguments of this process and does what they say.
+pub fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(Cli { command }) => command,
+        Err(help_or_misuse) => {
+            // Nobody is left to be told if this cannot be printed.
+            let _ = help_or_misuse.print();
+            return ExitCode::from(help_or_misuse.exit_code().try_into().unwrap_or(MISUSED));
+        }
+    };
+    match run(&command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("s2s-gateway: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(args) => serve::run(args.resolve()?),
+        Command::Append(args) => append::run(args.resolve()?),
+        Command::Read(args) => read::run(args.resolve()?),
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// What was asked means nothing.
+    #[error(transparent)]
+    Misused(#[from] ConfigError),
+    /// The process could not be set up.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// The server, or the way to it, failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(io::Error),
+    /// A line of input is not a record.
+    #[error("line {line}: {reason}")]
+    Line {
+        /// Which one, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Standard output does not take what is written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// The gateway stopped, and not because it was asked to.
+    #[error("{0}")]
+    Serve(String),
+}
+
+impl CliError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Misused(_) => MISUSED,
+            _ => FAILED,
+        }
+    }
+}
+
+/// Writes a line to standard error; if nobody reads that, it is lost.
+fn say(line: impl Display) {
+    use io::Write;
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Runs `work` to its end. What is left behind it (a read from a terminal, a connection) is not waited for.
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Start(error.to_string()))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
+/// The client that `config` describes.
+fn client(config: &ConnectConfig, retry: RetryPolicy) -> Result<Client, CliError> {
+    Ok(Client::new(ClientConfig {
+        endpoint: config.endpoint.clone(),
+        token: config.token.clone(),
+        certificates: config.certificates,
+        retry,
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn misuse_is_told_from_help() {
+        let parse = |words: &str| Cli::try_parse_from(words.split_whitespace()).map_err(|error| error.kind());
+        assert!(matches!(parse("s2s-gateway serve"), Ok(Cli { command: Command::Serve(_) })));
+        assert!(matches!(parse("s2s-gateway append my-basin-01/s"), Ok(Cli { command: Command::Append(_) })));
+        assert!(matches!(parse("s2s-gateway read my-basin-01/s"), Ok(Cli { command: Command::Read(_) })));
+        assert_eq!(parse("s2s-gateway read --help").unwrap_err(), ErrorKind::DisplayHelp);
+        assert_eq!(parse("s2s-gateway append").unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(parse("s2s-gateway reed").unwrap_err(), ErrorKind::InvalidSubcommand);
+    }
+
+    #[test]
+    fn exit_codes() {
+        let misused = CliError::from(ServeArgs::resolve(&serve_args("--listen nowhere")).unwrap_err());
+        assert_eq!(misused.exit_code(), 2);
+        assert_eq!(CliError::Client(ClientError::NotSent).exit_code(), 1);
+    }
+
+    fn serve_args(words: &str) -> ServeArgs {
+        let words = ["s2s-gateway", "serve"].into_iter().chain(words.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Serve(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+}

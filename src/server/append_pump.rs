@@ -37,8 +37,9 @@ use crate::{
 /// unread, little enough for thousands of sessions.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Inputs admitted before the acks collected so far are sent.
-const INPUTS_A_CHUNK: usize = 256;
+/// Metered bytes admitted before the acks collected so far are sent: on a fast link more input is always there, and the
+/// client waits for its acks.
+const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
 /// An append session between a request body and a response body.
 pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
@@ -98,8 +99,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
         self.put_outcomes(cx, advice(phase), &mut out);
-        if self.over {
-            self.request.take().map(discard::rest);
+        if self.over && let Some(request) = self.request.take() {
+            discard::rest(request);
         }
         match (out.is_empty(), self.over) {
             (false, _) => Poll::Ready(Some(out.freeze().into())),
@@ -117,7 +118,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
         let mut admitted = 0;
         while self.session.is_open() {
-            if admitted == INPUTS_A_CHUNK {
+            if admitted >= ADMITTED_A_CHUNK {
                 return Intake::Full;
             }
             if let Some(input) = &self.waiting {
@@ -125,8 +126,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                     self.read_ahead(cx);
                     return Intake::Waits;
                 }
+                admitted += input.batch.metered();
                 self.waiting = None;
-                admitted += 1;
                 continue;
             }
             match self.next_input(cx) {

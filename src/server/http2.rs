@@ -9,7 +9,9 @@ pub(super) struct Http2 {
     /// is what is on the way: two full batches, or a fast link's round trip.
     pub(super) stream_window: u32,
     /// Unread bytes that a peer may send on one connection, over all its streams. h2 also derives from it how many small
-    /// DATA frames may lie unread before it takes them for an attack.
+    /// DATA frames may lie unread before it takes them for an attack: half of it at 256 bytes a frame, less its payload.
+    /// One wake-up of a connection can bring all that lay in the socket before any session gets to read, so this is what
+    /// a burst of 65,000 frames of one byte takes.
     pub(super) connection_window: u32,
     /// The largest DATA frame: a 1 MiB batch comes in four, and a reader of many small ones is not held up by it.
     pub(super) max_frame_size: u32,
@@ -28,7 +30,7 @@ pub(super) struct Http2 {
 /// As the gateway serves.
 pub(super) const HTTP2: Http2 = Http2 {
     stream_window: 2 * 1024 * 1024,
-    connection_window: 16 * 1024 * 1024,
+    connection_window: 32 * 1024 * 1024,
     max_frame_size: 256 * 1024,
     max_concurrent_streams: 1_000,
     max_header_list_size: 32 * 1024,

@@ -173,12 +173,13 @@ impl AppendBatch {
         buffer: Bytes,
         records: impl IntoIterator<Item = Range<usize>>,
     ) -> Result<Self, CollectError> {
-        let records = records.into_iter();
-        let mut spans = Vec::with_capacity(records.size_hint().0.clamp(1, MAX_BATCH_RECORDS));
-        let (mut commands, mut metered, mut all_timestamped) = (Vec::new(), 0, true);
-        for (index, range) in records.enumerate() {
-            if index == MAX_BATCH_RECORDS {
-                return Err(CollectError::Invalid(BatchError::TooManyRecords));
+        let (mut spans, mut commands, mut metered, mut all_timestamped) = (Vec::new(), Vec::new(), 0, true);
+        for (index, range) in records.into_iter().enumerate() {
+            match index {
+                // Records of a batch are mostly alike, so the first tells how many there may be; tag and length take two.
+                0 => spans.reserve((buffer.len() / (range.len() + 2)).clamp(1, MAX_BATCH_RECORDS)),
+                MAX_BATCH_RECORDS => return Err(CollectError::Invalid(BatchError::TooManyRecords)),
+                _ => {}
             }
             let (span, command) = Span::parse(&buffer, range).map_err(|error| match error {
                 SpanError::NotCanonical => CollectError::NotCanonical,
@@ -300,4 +301,155 @@ pub struct AppendAck {
     pub end: Position,
     /// The durable tail when the ack was made; at or past `end`.
     pub tail: Position,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::types::FencingTokenTooLong;
+
+    type Headers<'a> = &'a [(&'a [u8], &'a [u8])];
+
+    /// The batch of records that are timestamp, headers, body each.
+    pub(crate) fn batch_of(records: &[(Option<u64>, Headers<'_>, &[u8])]) -> Result<AppendBatch, BatchError> {
+        let (mut buffer, mut ranges) = (Vec::new(), Vec::new());
+        for (timestamp, headers, body) in records {
+            let mut record = Vec::new();
+            put_append_record(&mut record, timestamp.map(Timestamp::new), headers.iter().copied(), body);
+            let message = layout::take_delimited(&mut &record[1..]).unwrap().len();
+            buffer.extend(record);
+            ranges.push(buffer.len() - message..buffer.len());
+        }
+        AppendBatch::collect(buffer.into(), ranges).map_err(|error| match error {
+            CollectError::Invalid(error) => error,
+            CollectError::NotCanonical => panic!("just written"),
+        })
+    }
+
+    fn record_error(headers: Headers<'_>, body: &[u8]) -> Option<RecordError> {
+        // Behind a good record, so that the index is seen to be right.
+        match batch_of(&[(None, &[], b"good"), (None, headers, body)]) {
+            Ok(_) => None,
+            Err(BatchError::Record { index: 1, error }) => Some(error),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn one_to_a_thousand_records() {
+        // data-plane.md §1.2
+        assert_eq!(batch_of(&[]).unwrap_err(), BatchError::Empty);
+        let record = (None, &[][..], &[][..]);
+        assert_eq!(batch_of(&[record; 1]).unwrap().len(), 1);
+        let most = batch_of(&[record; 1000]).unwrap();
+        assert_eq!((most.len(), most.metered(), most.records().len()), (1000, 8000, 1000));
+        assert_eq!(batch_of(&[record; 1001]).unwrap_err(), BatchError::TooManyRecords);
+    }
+
+    #[test]
+    fn a_mebibyte_metered_and_not_one_more() {
+        let body = vec![b'a'; 1_048_569];
+        let largest = (None, &[][..], &body[..1_048_568]);
+        assert_eq!(batch_of(&[largest]).unwrap().metered(), 1_048_576);
+        let too_large = RecordError::TooLarge { metered: 1_048_577 };
+        let error = batch_of(&[(None, &[], &body)]).unwrap_err();
+        assert_eq!(error, BatchError::Record { index: 0, error: too_large });
+        assert_eq!(batch_of(&[largest, (None, &[], b"")]).unwrap_err(), BatchError::TooLarge);
+
+        let half = (None, &[][..], &body[..524_280]);
+        assert_eq!(batch_of(&[half, half]).unwrap().metered(), 1_048_576);
+        let half_and_one = (None, &[][..], &body[..524_281]);
+        assert_eq!(batch_of(&[half, half_and_one]).unwrap_err(), BatchError::TooLarge);
+    }
+
+    #[test]
+    fn a_record_that_no_frame_could_show_is_refused() {
+        // Headers of one byte each take 8 bytes and are metered 4.
+        let header = (&b"n"[..], &b"v"[..]);
+        let headers = vec![header; 262_130];
+        let metered = 8 + 4 * headers.len();
+        assert!(metered < MAX_BATCH_METERED);
+        let at_most = 1 + 4 + 2 * 11 + 8 * headers.len() + layout::MAX_TAIL_FIELD_LEN;
+        assert!(at_most <= MAX_FRAME_MESSAGE);
+        assert_eq!(record_error(&headers, b""), None);
+        let headers = vec![header; 262_142];
+        let encoded = at_most + 8 * 12;
+        assert_eq!(record_error(&headers, b""), Some(RecordError::TooLongEncoded { encoded }));
+    }
+
+    #[test]
+    fn nameless_headers() {
+        // data-plane.md §1.3
+        let (none, named, fence) = ((&b""[..], &b""[..]), (&b"k"[..], &b"v"[..]), (&b""[..], &b"fence"[..]));
+        for headers in [&[none, named][..], &[named, none], &[none, none], &[fence, fence], &[fence, named]] {
+            assert_eq!(record_error(headers, b""), Some(RecordError::EmptyHeaderName), "{headers:?}");
+        }
+        for headers in [&[][..], &[named], &[named, named], &[(b"fence", b"")], &[(b"k", b"")], &[(b"\xff", b"\xff")]] {
+            assert_eq!(record_error(headers, b"not a token, far too long to be one"), None, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn command_records() {
+        // data-plane.md §1.3
+        let too_long = RecordError::FenceTooLong(FencingTokenTooLong { len: 37 });
+        for (name, body, error) in [
+            (&b"fence"[..], &b""[..], None),
+            (b"fence", &[b'x'; 36], None),
+            (b"fence", &[b'x'; 37], Some(too_long)),
+            (b"fence", b"\xff", Some(RecordError::FenceNotUtf8)),
+            (b"trim", &[0; 8], None),
+            (b"trim", &[0; 7], Some(RecordError::TrimLength { len: 7 })),
+            (b"trim", &[0; 9], Some(RecordError::TrimLength { len: 9 })),
+            (b"trim", b"", Some(RecordError::TrimLength { len: 0 })),
+            (b"compact", b"", Some(RecordError::UnknownCommand)),
+            (b"Fence", b"", Some(RecordError::UnknownCommand)),
+            (b"fence ", b"", Some(RecordError::UnknownCommand)),
+            (b"", b"", Some(RecordError::UnknownCommand)),
+        ] {
+            assert_eq!(record_error(&[(b"", name)], body), error, "{name:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn commands_are_found_among_the_records() {
+        let batch = batch_of(&[
+            (None, &[], b"a"),
+            (Some(5), &[(b"", b"fence")], b"w1"),
+            (None, &[(b"fence", b"")], b"w2"),
+            (None, &[(b"", b"trim")], &7u64.to_be_bytes()),
+        ])
+        .unwrap();
+        let fence = Command::Fence(FencingToken::new("w1").unwrap());
+        assert_eq!(batch.commands(), [(1, fence), (3, Command::Trim(SeqNum::new(7)))]);
+        assert_eq!(batch.metered(), 9 + 17 + 17 + 22);
+        assert!(!batch.all_timestamped());
+    }
+
+    #[test]
+    fn timestamps_of_zero_are_timestamps() {
+        let batch = batch_of(&[(Some(0), &[], b"a"), (Some(u64::MAX), &[], b"")]).unwrap();
+        assert!(batch.all_timestamped());
+        let timestamps: Vec<_> = batch.records().map(|record| record.timestamp.map(Timestamp::get)).collect();
+        assert_eq!(timestamps, [Some(0), Some(u64::MAX)]);
+    }
+
+    #[test]
+    fn only_the_canonical_form_is_collected() {
+        for record in [
+            &[0x1a, 0x00][..],                              // an empty body that is written
+            &[0x08, 0x80, 0x00],                            // a longer number than need be
+            &[0x1a, 0x01, b'x', 0x08, 1],                   // fields out of order
+            &[0x08, 1, 0x08, 2],                            // a field twice
+            &[0x20, 1],                                     // an unknown field
+            &[0x1a, 0x02, b'x'],                            // not all there
+            &[0x12, 0x02, 0x0a, 0x00],                      // an empty name that is written
+            &[0x12, 0x06, 0x12, 1, b'v', 0x0a, 1, b'k'],    // value before name
+            &[0x1a, 0x01, b'x', 0x12, 0x03, 0x0a, 1, b'k'], // a header behind the body
+        ] {
+            let buffer = Bytes::copy_from_slice(record);
+            let result = AppendBatch::collect(buffer, std::iter::once(0..record.len()));
+            assert_eq!(result.unwrap_err(), CollectError::NotCanonical, "{record:02x?}");
+        }
+    }
 }

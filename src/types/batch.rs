@@ -291,3 +291,170 @@ pub enum Cut {
     /// Some records at the end were left out.
     Short,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::append::tests::batch_of;
+
+    /// Records 100.. with these timestamps, metered 8, 9, 10, …
+    fn batch(timestamps: &[u64]) -> Batch {
+        let body = vec![b'x'; timestamps.len()];
+        let records: Vec<_> = (0..timestamps.len()).map(|i| (Some(timestamps[i]), &[][..], &body[..i])).collect();
+        Batch::sequence(&batch_of(&records).unwrap(), SeqNum::new(100), |timestamp| timestamp.unwrap())
+    }
+
+    fn numbers(slice: &BatchSlice) -> Vec<u64> {
+        slice.records().map(|record| record.seq_num.get()).collect()
+    }
+
+    #[test]
+    fn numbers_and_times_are_given_in_order() {
+        let append = batch_of(&[(None, &[(b"k", b"")], b"a"), (Some(3), &[], b""), (None, &[], &[0; 200])]).unwrap();
+        let mut asked = Vec::new();
+        let batch = Batch::sequence(&append, SeqNum::FIRST, |timestamp| {
+            asked.push(timestamp.map(Timestamp::get));
+            Timestamp::new(10 * asked.len() as u64)
+        });
+        assert_eq!(asked, [None, Some(3), None]);
+        assert_eq!((batch.start(), batch.end()), (Position::new(0, 10), Position::new(3, 30)));
+        assert_eq!((batch.len(), batch.metered()), (3, append.metered()));
+        for (i, (kept, sent)) in batch.whole().records().zip(append.records()).enumerate() {
+            assert_eq!((kept.seq_num.get(), kept.timestamp.get()), (i as u64, 10 * (i as u64 + 1)));
+            assert!(kept.fields.headers().eq(sent.fields().headers()));
+            assert_eq!(kept.fields.body(), sent.fields().body());
+        }
+    }
+
+    #[test]
+    fn the_plain_follow_frame_is_there_from_the_start() {
+        let batch = batch(&[7, 7]);
+        let frame = batch.follow_frame(Compression::None, |_| panic!("made already")).unwrap();
+        assert_eq!(frame[..4], layout::frame_head(0, frame.len() - 4));
+        let records = batch.records_bytes();
+        assert_eq!(frame[4..4 + records.len()], records[..]);
+        assert_eq!(frame[4..].as_ptr(), records.as_ptr(), "the same bytes");
+        assert_eq!(frame[4 + records.len()..], [0x12, 4, 0x08, 102, 0x10, 7]);
+    }
+
+    #[test]
+    fn another_frame_is_made_once() {
+        let batch = batch(&[1]);
+        let made = batch.follow_frame(Compression::Zstd, |_| Some(Bytes::from_static(b"frame"))).cloned();
+        assert_eq!(made.unwrap(), "frame");
+        let again = batch.clone();
+        assert_eq!(again.follow_frame(Compression::Zstd, |_| panic!("made already")).unwrap(), "frame");
+        assert_eq!(again.follow_frame(Compression::Gzip, |_| None), None);
+    }
+
+    #[test]
+    fn a_slice_starts_at_a_record() {
+        let batch = batch(&[1, 2, 3]);
+        let from = |seq_num| batch.starting_at(SeqNum::new(seq_num)).map(|slice| numbers(&slice));
+        assert_eq!(from(0), Some(vec![100, 101, 102]));
+        assert_eq!(from(100), Some(vec![100, 101, 102]));
+        assert_eq!(from(101), Some(vec![101, 102]));
+        assert_eq!(from(102), Some(vec![102]));
+        assert_eq!((from(103), from(u64::MAX)), (None, None));
+        assert!(batch.whole().is_whole() && batch.starting_at(SeqNum::new(5)).unwrap().is_whole());
+        assert!(!batch.starting_at(SeqNum::new(101)).unwrap().is_whole());
+    }
+
+    #[test]
+    fn the_first_record_of_a_time() {
+        let batch = batch(&[10, 20, 20, 30]);
+        let seek = |timestamp| batch.seek(Timestamp::new(timestamp));
+        assert_eq!(seek(0), Some(Position::new(100, 10)));
+        assert_eq!(seek(10), Some(Position::new(100, 10)));
+        assert_eq!(seek(11), Some(Position::new(101, 20)));
+        assert_eq!(seek(20), Some(Position::new(101, 20)));
+        assert_eq!(seek(30), Some(Position::new(103, 30)));
+        assert_eq!(seek(31), None);
+    }
+
+    #[test]
+    fn bounds_cut() {
+        const NONE: u64 = u64::MAX;
+        // Records 100 to 103, metered 8, 9, 10, 11, at 10, 20, 20, 30.
+        let batch = batch(&[10, 20, 20, 30]);
+        for (count, metered, until, kept, cut) in [
+            (NONE, NONE, None, 4, Cut::Whole),
+            (4, 38, Some(31), 4, Cut::Whole),
+            (3, NONE, None, 3, Cut::Short),
+            (0, NONE, None, 0, Cut::Short),
+            (NONE, 37, None, 3, Cut::Short),
+            (NONE, 27, None, 3, Cut::Short),
+            (NONE, 26, None, 2, Cut::Short),
+            (NONE, 7, None, 0, Cut::Short),
+            (NONE, NONE, Some(30), 3, Cut::Short),
+            (NONE, NONE, Some(20), 1, Cut::Short),
+            (NONE, NONE, Some(10), 0, Cut::Short),
+            (2, 8, Some(30), 1, Cut::Short),
+        ] {
+            let mut slice = batch.whole();
+            let result = slice.cut(count, metered, until.map(Timestamp::new));
+            assert_eq!((slice.len(), result), (kept, cut), "{count} {metered} {until:?}");
+            assert_eq!(numbers(&slice), (100..100 + kept as u64).collect::<Vec<_>>());
+            assert_eq!(slice.is_empty(), kept == 0);
+        }
+    }
+
+    #[test]
+    fn bounds_count_from_the_start_of_the_slice() {
+        let mut slice = batch(&[10, 20, 20, 30]).starting_at(SeqNum::new(101)).unwrap();
+        assert_eq!(slice.metered(), 9 + 10 + 11);
+        assert_eq!(slice.cut(u64::MAX, 19, None), Cut::Short);
+        assert_eq!((numbers(&slice), slice.metered()), (vec![101, 102], 19));
+        assert_eq!(slice.cut(1, u64::MAX, None), Cut::Short);
+        assert_eq!((slice.first_seq_num().get(), slice.end_seq_num().get()), (101, 102));
+        assert_eq!(slice.cut(1, 9, Some(Timestamp::new(21))), Cut::Whole);
+        assert_eq!(slice.encoded_len(), slice.bytes().len());
+    }
+
+    #[test]
+    fn at_least_one_record_is_split_off() {
+        let batch = batch(&[1, 1, 1]);
+        let lens: Vec<_> = (0..3).map(|i| batch.offset(i + 1) - batch.offset(i)).collect();
+        for (room, front) in [(0, 1), (lens[0], 1), (lens[0] + lens[1] - 1, 1), (lens[0] + lens[1], 2), (1000, 3)] {
+            let mut rest = batch.whole();
+            let split = rest.split_to_fit(room);
+            assert_eq!((split.len(), rest.len()), (front, 3 - front), "{room}");
+            assert_eq!([split.bytes(), rest.bytes()].concat(), batch.records_bytes()[..]);
+            assert_eq!(split.end_seq_num(), rest.first_seq_num());
+        }
+        let mut empty = batch.whole();
+        assert_eq!(empty.cut(0, 0, None), Cut::Short);
+        assert!(empty.split_to_fit(1000).is_empty() && empty.is_empty());
+    }
+
+    #[test]
+    fn the_last_numbers_of_all() {
+        let append = batch_of(&[(None, &[], b"a"), (None, &[], b"b")]).unwrap();
+        let batch = Batch::sequence(&append, SeqNum::new(u64::MAX - 2), |_| Timestamp::new(u64::MAX));
+        assert_eq!(batch.end(), Position::new(u64::MAX, u64::MAX));
+        assert_eq!(numbers(&batch.whole()), [u64::MAX - 2, u64::MAX - 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn slices_are_what_their_records_are(steps in prop::collection::vec(0u64..3, 1..9), from in 0u64..9, count in 0u64..9, metered in 0u64..90) {
+            let timestamps: Vec<_> = steps.iter().scan(0, |time, step| { *time += step; Some(*time) }).collect();
+            let batch = batch(&timestamps);
+            let Some(mut slice) = batch.starting_at(SeqNum::new(100 + from)) else { return Ok(()) };
+            let all = numbers(&slice);
+            let cut = slice.cut(count, metered, None);
+            let kept = numbers(&slice);
+            prop_assert!(all.starts_with(&kept));
+            prop_assert_eq!(cut == Cut::Short, kept.len() < all.len());
+            prop_assert!(kept.len() as u64 <= count && slice.metered() as u64 <= metered);
+            let sizes: usize = kept.iter().map(|seq_num| 8 + (seq_num - 100) as usize).sum();
+            prop_assert_eq!(slice.metered(), sizes);
+            if let Some(next) = all.get(kept.len()) {
+                let one_more = sizes as u64 + 8 + (next - 100);
+                prop_assert!(kept.len() as u64 == count || one_more > metered);
+            }
+        }
+    }
+}

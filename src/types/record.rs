@@ -160,7 +160,7 @@ impl<'a> RecordFields<'a> {
     }
 
     /// Names and values, in order.
-    pub fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         let mut rest = self.fields;
         std::iter::from_fn(move || {
             if !layout::take_tag(&mut rest, self.header_tag) {

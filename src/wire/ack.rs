@@ -73,3 +73,31 @@ fn put_ack(out: &mut BytesMut, ack: &AppendAck) {
     put_position_field(out, END, ack.end);
     put_position_field(out, TAIL, ack.tail);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_of_zeros_are_written_and_missing_ones_are_told() {
+        let zeros = AppendAck { start: Position::EMPTY, end: Position::EMPTY, tail: Position::EMPTY };
+        let message = encode_append_ack(&zeros);
+        assert_eq!(message, [0x0a, 0, 0x12, 0, 0x1a, 0][..]);
+        assert_eq!(decode_append_ack(message.clone()), Ok(zeros));
+        for (len, field) in [(0, "start"), (2, "end"), (4, "tail")] {
+            assert_eq!(decode_append_ack(message.slice(..len)), Err(AckError::MissingPosition { field }));
+        }
+        assert!(matches!(decode_append_ack(message.slice(..1)), Err(AckError::Malformed { .. })));
+    }
+
+    #[test]
+    fn the_largest_ack_is_framed_behind_what_is_there() {
+        let end = Position::new(u64::MAX, u64::MAX);
+        let ack = AppendAck { start: end, end, tail: end };
+        let mut out = BytesMut::from(&b"before"[..]);
+        put_append_ack(&mut out, &ack, Advice::None);
+        assert_eq!(out[..10], *b"before\x00\x00\x49\x00");
+        assert_eq!(out.len(), 10 + 72);
+        assert_eq!(decode_append_ack(out.freeze().slice(10..)), Ok(ack));
+    }
+}

@@ -207,10 +207,7 @@ fn header(field: Field<'_>) -> Result<(&[u8], &[u8]), ProtobufError> {
 }
 
 /// The canonical form of `records`: timestamp, headers, body each.
-#[expect(dead_code, reason = "for the JSON form of records")]
-pub(crate) fn canonical_records<'a, H>(
-    records: impl IntoIterator<Item = (Option<Timestamp>, H, &'a [u8])>,
-) -> RecordsWriter
+pub fn canonical_records<'a, H>(records: impl IntoIterator<Item = (Option<Timestamp>, H, &'a [u8])>) -> RecordsWriter
 where
     H: IntoIterator<Item = (&'a [u8], &'a [u8]), IntoIter: Clone>,
 {
@@ -222,7 +219,300 @@ where
 }
 
 /// The batch of records that [`canonical_records`] wrote.
-#[expect(dead_code, reason = "for the JSON form of records")]
-pub(crate) fn batch_from_canonical(records: RecordsWriter) -> Result<AppendBatch, BatchError> {
+pub fn batch_from_canonical(records: RecordsWriter) -> Result<AppendBatch, BatchError> {
     records.into_batch()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+    use prost::Message;
+
+    use super::*;
+    use crate::{
+        types::{Compression, RecordError, limits::MAX_BATCH_RECORDS},
+        wire::{Advice, FrameError, InflateError, Terminal, fuzz, proto},
+    };
+
+    fn input(records: usize) -> proto::AppendInput {
+        proto::AppendInput { records: vec![proto::AppendRecord::default(); records], ..Default::default() }
+    }
+
+    fn decode(message: &[u8]) -> Result<AppendInput, InputError> {
+        decode_append_input(Bytes::copy_from_slice(message))
+    }
+
+    fn malformed(error: ProtobufError) -> InputError {
+        InputError::Malformed(DecodeError::Protobuf(error))
+    }
+
+    #[test]
+    fn what_prost_writes_is_read_in_place() {
+        let message = proto::AppendInput {
+            records: vec![
+                proto::AppendRecord {
+                    timestamp: Some(0),
+                    headers: vec![
+                        proto::Header { name: "k".into(), value: Bytes::new() },
+                        proto::Header { name: "k".into(), value: vec![0xff; 300].into() },
+                    ],
+                    body: "hello".into(),
+                },
+                proto::AppendRecord { timestamp: None, headers: vec![], body: vec![7; 1000].into() },
+                proto::AppendRecord { timestamp: Some(u64::MAX), headers: vec![], body: Bytes::new() },
+            ],
+            match_seq_num: Some(0),
+            fencing_token: Some(String::new()),
+        };
+        let message = Bytes::from(message.encode_to_vec());
+        let input = decode_canonical(&message).unwrap();
+        assert_eq!((input.match_seq_num, input.fencing_token), (Some(SeqNum::FIRST), Some(FencingToken::NONE)));
+        let body = input.batch.records().nth(1).unwrap().fields().body();
+        assert!(message.as_ptr_range().contains(&body.as_ptr()), "a slice of the message");
+        fuzz::append_input(&message);
+    }
+
+    #[test]
+    fn malformed_comes_before_invalid() {
+        // An invalid record, then something that is not protobuf.
+        let mut message = proto::AppendInput {
+            records: vec![proto::AppendRecord {
+                headers: vec![proto::Header { name: Bytes::new(), value: "compact".into() }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .encode_to_vec();
+        let unknown_command = BatchError::Record { index: 0, error: RecordError::UnknownCommand };
+        assert_eq!(decode(&message).unwrap_err(), InputError::Invalid(unknown_command));
+        message.push(0x0a);
+        assert_eq!(decode(&message).unwrap_err(), malformed(ProtobufError::Truncated));
+
+        let mut too_many = input(MAX_BATCH_RECORDS + 1).encode_to_vec();
+        assert_eq!(decode(&too_many).unwrap_err(), InputError::Invalid(BatchError::TooManyRecords));
+        too_many.extend([0x12, 0x00]);
+        assert_eq!(decode(&too_many).unwrap_err(), malformed(ProtobufError::WrongType { number: 2 }));
+    }
+
+    #[test]
+    fn fencing_tokens_must_be_short_text() {
+        let with_token = |token: &[u8]| {
+            let mut message = input(1).encode_to_vec();
+            message.extend([FENCING_TOKEN, token.len() as u8]);
+            message.extend(token);
+            decode(&message).map(|input| input.fencing_token)
+        };
+        assert_eq!(with_token(&[b'x'; 36]).unwrap(), Some(FencingToken::new(&"x".repeat(36)).unwrap()));
+        let too_long = InputError::FencingTokenTooLong(FencingTokenTooLong { len: 37 });
+        assert_eq!(with_token(&[b'x'; 37]).unwrap_err(), too_long);
+        assert_eq!(with_token(&[0xff]).unwrap_err(), malformed(ProtobufError::NotUtf8 { number: 3 }));
+    }
+
+    #[test]
+    fn unusual_forms_mean_the_same() {
+        let hello = [0x0a, 0x07, 0x1a, 0x05, b'h', b'e', b'l', b'l', b'o'];
+        for message in [
+            // The record behind the condition, and an unknown field of each wire type.
+            [&[0x10, 0x05][..], &hello].concat(),
+            [&[0x10, 0x05][..], &hello, &[0x78, 0x01, 0x7a, 0x01, 0x00, 0x7d, 1, 2, 3, 4]].concat(),
+            [&[0x79, 1, 2, 3, 4, 5, 6, 7, 8][..], &hello, &[0x7b, 0x78, 0x01, 0x7c], &[0x10, 0x05]].concat(),
+            // The last of several counts.
+            [&hello[..], &[0x10, 0x09, 0x10, 0x05]].concat(),
+            // Longer numbers than need be, in a key, a length and a value.
+            [&[0x8a, 0x00, 0x87, 0x80, 0x00][..], &hello[2..], &[0x10, 0x85, 0x80, 0x00]].concat(),
+            // An unknown field in the record, and a body that the next one replaces.
+            [&[0x0a, 0x0c, 0x1a, 0x01, b'x'][..], &hello[2..], &[0x20, 0x01, 0x10, 0x05]].concat(),
+        ] {
+            let input = decode(&message).unwrap_or_else(|error| panic!("{message:02x?}: {error}"));
+            assert_eq!(input.match_seq_num, Some(SeqNum::new(5)), "{message:02x?}");
+            assert_eq!(input.batch.records().next().unwrap().fields().body(), b"hello");
+            assert_eq!(input.batch.len(), 1);
+            fuzz::append_input(&message);
+        }
+    }
+
+    #[test]
+    fn frames_that_do_not_become_inputs() {
+        // The rows of s2s.md §3.4 behind the framing.
+        let message = |compression, body: &[u8]| {
+            let body = Bytes::copy_from_slice(body);
+            append_input_of_frame(Frame::Message { compression, advice: Advice::None, body }).unwrap_err()
+        };
+        let terminal = Frame::Terminal(Terminal { status: 400, body: "{}".into() });
+        let unexpected = InputError::Malformed(DecodeError::UnexpectedTerminal);
+        assert_eq!(append_input_of_frame(terminal).unwrap_err(), unexpected);
+        assert!(matches!(
+            message(Compression::Gzip, b"plain"),
+            InputError::Malformed(DecodeError::Inflate(InflateError::Corrupt { compression: Compression::Gzip, .. }))
+        ));
+        let bomb = compress::deflate(Compression::Zstd, &vec![0; MAX_FRAME_MESSAGE + 1]).unwrap();
+        let too_large = InflateError::TooLarge { limit: 2_097_151 };
+        assert_eq!(message(Compression::Zstd, &bomb), InputError::Malformed(too_large.into()));
+        assert_eq!(message(Compression::None, &[0x0b]), malformed(ProtobufError::Truncated));
+        let error = InputError::from(FrameError::Empty);
+        assert_eq!(error, InputError::Malformed(DecodeError::Frame(FrameError::Empty)));
+    }
+
+    /// A record as a writer with habits of its own might encode it.
+    #[derive(Clone, Debug)]
+    struct Field {
+        number: u32,
+        value: Value,
+        /// Bytes by which its numbers are longer than need be.
+        padding: usize,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Value {
+        Varint(u64),
+        Bytes(Vec<u8>),
+        Message(Vec<Field>),
+        Fixed64,
+        Fixed32,
+        Group(Vec<Field>),
+    }
+
+    impl Field {
+        fn put(&self, out: &mut Vec<u8>) {
+            let key = |wire_type| u64::from(self.number) << 3 | wire_type;
+            let varint = |out: &mut Vec<u8>, value: u64| {
+                put_varint(out, value);
+                let room = 10 - layout::varint_len(value);
+                for _ in 0..self.padding.min(room) {
+                    *out.last_mut().unwrap() |= 0x80;
+                    out.push(0);
+                }
+            };
+            let delimited = |out: &mut Vec<u8>, bytes: &[u8]| {
+                varint(out, key(2));
+                varint(out, bytes.len() as u64);
+                out.extend(bytes);
+            };
+            match &self.value {
+                Value::Varint(value) => {
+                    varint(out, key(0));
+                    varint(out, *value);
+                }
+                Value::Bytes(bytes) => delimited(out, bytes),
+                Value::Message(fields) => delimited(out, &message(fields)),
+                Value::Fixed64 => {
+                    varint(out, key(1));
+                    out.extend([0xaa; 8]);
+                }
+                Value::Fixed32 => {
+                    varint(out, key(5));
+                    out.extend([0xaa; 4]);
+                }
+                Value::Group(fields) => {
+                    varint(out, key(3));
+                    fields.iter().for_each(|field| field.put(out));
+                    varint(out, key(4));
+                }
+            }
+        }
+    }
+
+    fn message(fields: &[Field]) -> Vec<u8> {
+        let mut out = Vec::new();
+        fields.iter().for_each(|field| field.put(&mut out));
+        out
+    }
+
+    fn field(number: u32, value: impl Strategy<Value = Value>) -> impl Strategy<Value = Field> {
+        let padding = prop_oneof![9 => Just(0usize), 1 => 1usize..3];
+        (value, padding).prop_map(move |(value, padding)| Field { number, value, padding })
+    }
+
+    fn bytes(len: usize) -> impl Strategy<Value = Value> {
+        vec(any::<u8>(), 0..len).prop_map(Value::Bytes)
+    }
+
+    fn text() -> impl Strategy<Value = Value> {
+        prop_oneof![Just("fence"), Just("trim"), Just(""), Just("k"), Just("12345678")]
+            .prop_map(|text| Value::Bytes(text.into()))
+    }
+
+    fn unknown() -> impl Strategy<Value = Field> {
+        let value = prop_oneof![
+            any::<u64>().prop_map(Value::Varint),
+            bytes(4),
+            Just(Value::Fixed32),
+            Just(Value::Fixed64),
+            vec(field(9, any::<u64>().prop_map(Value::Varint)), 0..3).prop_map(Value::Group),
+        ];
+        (4u32..40, field(0, value)).prop_map(|(number, field)| Field { number, ..field })
+    }
+
+    /// Fields in no order, some of them twice, now and then one of a wrong type.
+    fn header() -> impl Strategy<Value = Value> {
+        let known = prop_oneof![8 => field(1, text()), 8 => field(2, text()), 1 => field(2, Just(Value::Varint(1)))];
+        vec(prop_oneof![30 => known, 1 => unknown()], 0..3).prop_map(Value::Message)
+    }
+
+    fn record() -> impl Strategy<Value = Value> {
+        let known = prop_oneof![
+            field(1, any::<u64>().prop_map(Value::Varint)),
+            field(2, header()),
+            field(3, prop_oneof![bytes(40), text()]),
+        ];
+        vec(prop_oneof![30 => known, 1 => unknown()], 0..4).prop_map(Value::Message)
+    }
+
+    fn append_input() -> impl Strategy<Value = Vec<u8>> {
+        let token = prop_oneof![4 => text(), 1 => bytes(40)];
+        let known = prop_oneof![
+            8 => field(1, record()),
+            1 => field(2, any::<u64>().prop_map(Value::Varint)),
+            1 => field(3, token),
+        ];
+        vec(prop_oneof![30 => known, 1 => unknown()], 0..8).prop_map(|fields| message(&fields))
+    }
+
+    fn canonical() -> impl Strategy<Value = proto::AppendInput> {
+        let bytes = |len| vec(any::<u8>(), 0..len).prop_map(Bytes::from);
+        let name = vec(any::<u8>(), 1..9).prop_map(Bytes::from);
+        let header = (name, bytes(9)).prop_map(|(name, value)| proto::Header { name, value });
+        let record = (any::<Option<u64>>(), vec(header, 0..4), bytes(300))
+            .prop_map(|(timestamp, headers, body)| proto::AppendRecord { timestamp, headers, body });
+        (vec(record, 1..9), any::<Option<u64>>(), prop::option::of("[a-z]{0,36}")).prop_map(
+            |(records, match_seq_num, fencing_token)| proto::AppendInput { records, match_seq_num, fencing_token },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_legal_form_is_read_as_prost_reads_it(message in append_input()) {
+            fuzz::append_input(&message);
+        }
+
+        #[test]
+        fn any_bytes_are_judged_as_prost_judges_them(message in append_input(), at: prop::sample::Index, byte: u8, cut in 0usize..3) {
+            let mut message = message;
+            message.truncate(message.len().saturating_sub(cut));
+            if !message.is_empty() {
+                let at = at.index(message.len());
+                message[at] = byte;
+            }
+            fuzz::append_input(&message);
+        }
+
+        #[test]
+        fn canonical_messages_take_the_short_way(input in canonical()) {
+            let message = Bytes::from(input.encode_to_vec());
+            prop_assert!(decode_canonical(&message).is_some());
+            fuzz::append_input(&message);
+        }
+
+        #[test]
+        fn groups_may_lie_as_deep_as_prost_lets_them(depth in 95usize..105, inside in 0usize..3) {
+            let groups = [vec![0x7b; depth], vec![0x7c; depth]].concat();
+            let header = |rest: &[u8]| [&[0x12, rest.len() as u8 | 0x80, (rest.len() >> 7) as u8][..], rest].concat();
+            let record = |rest: &[u8]| [&[0x0a, rest.len() as u8 | 0x80, (rest.len() >> 7) as u8][..], rest].concat();
+            fuzz::append_input(&match inside {
+                0 => [&groups[..], &[0x0a, 0]].concat(),
+                1 => record(&groups),
+                _ => record(&header(&groups)),
+            });
+        }
+    }
 }

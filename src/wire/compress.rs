@@ -25,7 +25,6 @@ const GZIP_FRAMING: usize = 18;
 /// `ZSTD_error_dstSize_tooSmall`; zstd keeps the numbers of its common errors.
 const ZSTD_OUTPUT_TOO_SMALL: zstd_safe::ErrorCode = 70usize.wrapping_neg();
 
-const NO_MEMORY: &str = "no memory for a context";
 const ENDS_EARLY: &str = "it ends early";
 
 /// Why compressed bytes could not be read (`s2s.md` §3.4).
@@ -74,6 +73,7 @@ pub fn inflate(compression: Compression, body: Bytes, limit: usize) -> Result<By
 pub fn deflate(compression: Compression, body: &[u8]) -> Result<Bytes, DeflateError> {
     let mut out = Vec::new();
     deflate_onto(compression, body, &mut out)?;
+    out.shrink_to_fit();
     Ok(out.into())
 }
 
@@ -99,19 +99,16 @@ thread_local! {
 
 fn deflate_zstd(body: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     ZSTD_OUT.with_borrow_mut(|slot| {
-        let context = match slot {
-            Some(context) => context,
-            None => slot.insert(zstd_compressor()?),
-        };
+        let context = slot.get_or_insert_with(zstd_compressor);
         out.reserve_exact(zstd_safe::compress_bound(body.len()));
         context.compress2(&mut behind(out), body).map(drop).map_err(zstd_error)
     })
 }
 
-fn zstd_compressor() -> Result<CCtx<'static>, String> {
-    let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
-    context.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL)).map_err(zstd_error)?;
-    Ok(context)
+fn zstd_compressor() -> CCtx<'static> {
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL)).expect("zstd has this level");
+    context
 }
 
 /// For zstd: the spare capacity of `out`, so that what is there stays.
@@ -129,11 +126,9 @@ fn zstd_error(code: zstd_safe::ErrorCode) -> String {
 fn inflate_zstd(body: &[u8], limit: usize) -> Result<Bytes, InflateError> {
     let corrupt = |reason: String| InflateError::Corrupt { compression: Compression::Zstd, reason };
     ZSTD_IN.with_borrow_mut(|slot| {
-        let context = match slot {
-            Some(context) => context,
-            None => slot.insert(DCtx::try_create().ok_or_else(|| corrupt(NO_MEMORY.to_owned()))?),
-        };
+        let context = slot.get_or_insert_with(DCtx::create);
         let (mut rest, mut out) = (body, Vec::new());
+        // At least one, so that an empty body is an error.
         while !rest.is_empty() || body.is_empty() {
             // Walks the headers of the blocks: from here on the frame is known to be whole.
             let len = zstd_safe::find_frame_compressed_size(rest).map_err(|code| corrupt(zstd_error(code)))?;
@@ -189,6 +184,7 @@ fn inflate_gzip(body: &[u8], limit: usize) -> Result<Bytes, InflateError> {
     GZIP_IN.with_borrow_mut(|slot| {
         let context = slot.get_or_insert_with(|| Decompress::new(false));
         let (mut rest, mut out) = (body, Vec::with_capacity(gzip_first_guess(body, limit)));
+        // At least one, so that an empty body is an error.
         while !rest.is_empty() || body.is_empty() {
             gzip_header(&mut rest).ok_or_else(|| corrupt("not a gzip header".to_owned()))?;
             let start = out.len();
@@ -220,7 +216,7 @@ fn inflate_member(
     context.reset(false);
     loop {
         if out.len() == out.capacity() {
-            out.reserve_exact(out.len().clamp(4096, limit + 1 - out.len()));
+            out.reserve_exact(out.len().max(4096).min(limit + 1 - out.len()));
         }
         let before = (context.total_in(), out.len());
         let status =
@@ -283,4 +279,214 @@ fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(bytes);
     crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::limits::MAX_FRAME_MESSAGE;
+
+    const BOTH: [Compression; 2] = [Compression::Zstd, Compression::Gzip];
+
+    fn deflated(compression: Compression, body: &[u8]) -> Bytes {
+        deflate(compression, body).unwrap()
+    }
+
+    /// As a streaming encoder makes it that does not know what will come.
+    fn zstd_without_size(body: &[u8], window_log: u32) -> Bytes {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(body).unwrap();
+        let out = encoder.finish().unwrap();
+        assert_eq!(zstd_safe::get_frame_content_size(&out).unwrap(), None);
+        out.into()
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let body = [b'a'; 5000];
+        let mut forms = BOTH.map(|compression| (compression, deflated(compression, &body))).to_vec();
+        forms.push((Compression::None, Bytes::copy_from_slice(&body)));
+        forms.push((Compression::Zstd, zstd_without_size(&body, 17)));
+        for (compression, compressed) in forms {
+            assert_eq!(inflate(compression, compressed.clone(), 5000).unwrap(), body[..]);
+            for limit in [0, 1, 4999] {
+                let result = inflate(compression, compressed.clone(), limit);
+                assert_eq!(result, Err(InflateError::TooLarge { limit }), "{compression:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bombs_stop_at_the_limit() {
+        let body = vec![0; 64 * 1024 * 1024];
+        let too_large = Err(InflateError::TooLarge { limit: MAX_FRAME_MESSAGE });
+        for (compression, bomb) in [
+            (Compression::Zstd, deflated(Compression::Zstd, &body)),
+            (Compression::Zstd, zstd_without_size(&body, 27)),
+            (Compression::Gzip, deflated(Compression::Gzip, &body)),
+        ] {
+            assert!(bomb.len() < 70_000);
+            assert_eq!(inflate(compression, bomb, MAX_FRAME_MESSAGE), too_large);
+        }
+        // Many small pieces, each within the limit.
+        for compression in BOTH {
+            let bomb: Bytes = deflated(compression, &body[..1024 * 1024]).repeat(3).into();
+            assert_eq!(inflate(compression, bomb, MAX_FRAME_MESSAGE), too_large);
+        }
+    }
+
+    #[test]
+    fn promises_of_a_header_are_not_believed() {
+        // A zstd frame header that promises 2^63 bytes, then an empty last block.
+        let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0];
+        let result = inflate(Compression::Zstd, Bytes::copy_from_slice(&zstd), 100);
+        assert_eq!(result, Err(InflateError::TooLarge { limit: 100 }));
+
+        // One that promises 90 bytes and has none, and a gzip trailer that claims 4 GiB.
+        let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 90, 1, 0, 0];
+        let mut gzip = deflated(Compression::Gzip, b"abc").to_vec();
+        gzip.splice(gzip.len() - 4.., [0xff; 4]);
+        for (compression, body) in
+            [(Compression::Zstd, Bytes::copy_from_slice(&zstd)), (Compression::Gzip, gzip.into())]
+        {
+            assert!(matches!(inflate(compression, body, 100), Err(InflateError::Corrupt { .. })), "{compression:?}");
+        }
+        assert!(gzip_first_guess(&[0xff; 40], usize::MAX / 2) <= 40 * DEFLATE_MOST_EXPANSION + 1);
+        assert_eq!(gzip_first_guess(&[0xff; 40], 100), 101);
+    }
+
+    #[test]
+    fn windows_of_any_size_are_read() {
+        let body = vec![b'a'; 300_000];
+        assert_eq!(inflate(Compression::Zstd, zstd_without_size(&body, 27), 300_000).unwrap(), body);
+    }
+
+    #[test]
+    fn pieces_one_after_the_other_are_one_body() {
+        for compression in BOTH {
+            let pieces = [&b"abc"[..], b"", &[b'd'; 3000], b"e"];
+            let compressed = pieces.map(|piece| deflated(compression, piece)).concat();
+            assert_eq!(inflate(compression, compressed.into(), 4000).unwrap(), pieces.concat(), "{compression:?}");
+        }
+        let mut mixed = zstd_without_size(b"abc", 17).to_vec();
+        mixed.extend(deflated(Compression::Zstd, b"def"));
+        // A frame to be skipped, of four bytes.
+        mixed.extend([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
+        mixed.extend(zstd_without_size(b"ghi", 17));
+        assert_eq!(inflate(Compression::Zstd, mixed.into(), 9).unwrap(), "abcdefghi");
+    }
+
+    #[test]
+    fn a_hundred_thousand_tiny_pieces_take_no_time_each() {
+        for compression in BOTH {
+            let compressed = deflated(compression, b"x").repeat(100_000);
+            assert_eq!(inflate(compression, compressed.into(), 100_000).unwrap().len(), 100_000);
+        }
+    }
+
+    #[test]
+    fn a_body_must_be_whole_and_nothing_more() {
+        for compression in BOTH {
+            let whole = deflated(compression, &[b'a'; 2000]);
+            for len in 0..whole.len() {
+                let result = inflate(compression, whole.slice(..len), 2000);
+                assert!(matches!(result, Err(InflateError::Corrupt { .. })), "{compression:?} {len}: {result:?}");
+            }
+            for behind in [&b"\0"[..], b"garbage", &whole[..7]] {
+                let result = inflate(compression, [&whole, behind].concat().into(), 2000);
+                assert!(matches!(result, Err(InflateError::Corrupt { .. })), "{compression:?} {behind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn checksums_are_checked() {
+        let whole = deflated(Compression::Gzip, b"some text");
+        for i in whole.len() - 8..whole.len() {
+            let mut bad = whole.to_vec();
+            bad[i] ^= 1;
+            assert!(inflate(Compression::Gzip, bad.into(), 100).is_err(), "{i}");
+        }
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(b"some text").unwrap();
+        let mut bad = encoder.finish().unwrap();
+        assert_eq!(inflate(Compression::Zstd, bad.clone().into(), 100).unwrap(), "some text");
+        *bad.last_mut().unwrap() ^= 1;
+        assert!(inflate(Compression::Zstd, bad.into(), 100).is_err());
+    }
+
+    #[test]
+    fn gzip_headers_with_everything_in_them() {
+        let header = || flate2::GzBuilder::new().filename("name").comment("comment").extra(vec![1, 2, 3]).mtime(77);
+        let mut encoder = header().write(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"some text").unwrap();
+        let whole = encoder.finish().unwrap();
+        assert_eq!(inflate(Compression::Gzip, whole.clone().into(), 100).unwrap(), "some text");
+
+        // The same with a checksum of the header, which is right, then wrong.
+        let header_len = 10 + 2 + 3 + "name\0comment\0".len();
+        let (mut head, rest) = (whole[..header_len].to_vec(), &whole[header_len..]);
+        head[3] |= 0x02;
+        let sum = (checksum(&head) as u16).to_le_bytes();
+        let with_sum = |sum: [u8; 2]| Bytes::from([&head, &sum[..], rest].concat());
+        assert_eq!(inflate(Compression::Gzip, with_sum(sum), 100).unwrap(), "some text");
+        assert!(inflate(Compression::Gzip, with_sum([sum[0] ^ 1, sum[1]]), 100).is_err());
+
+        for (i, byte) in [(0, 0x1e), (1, 0x8c), (2, 7), (3, 0x20)] {
+            let mut bad = whole.clone();
+            bad[i] = byte;
+            assert!(inflate(Compression::Gzip, bad.into(), 100).is_err(), "{i}");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_context_usable() {
+        for compression in BOTH {
+            let good = deflated(compression, &[b'a'; 2000]);
+            let mut bad = good.to_vec();
+            bad.iter_mut().skip(good.len() / 2).for_each(|byte| *byte ^= 0x55);
+            assert!(inflate(compression, bad.into(), 2000).is_err());
+            assert!(inflate(compression, good.clone(), 100).is_err());
+            assert_eq!(inflate(compression, good, 2000).unwrap(), [b'a'; 2000][..]);
+        }
+    }
+
+    #[test]
+    fn what_needs_no_decompression_is_not_copied() {
+        let body = Bytes::from(vec![1, 2, 3]);
+        assert_eq!(inflate(Compression::None, body.clone(), 3).unwrap().as_ptr(), body.as_ptr());
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_come_back(
+            body in prop::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..5000),
+            before in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            for compression in Compression::ALL {
+                let mut out = before.clone();
+                deflate_onto(compression, &body, &mut out).unwrap();
+                prop_assert_eq!(&out[..before.len()], &before);
+                let compressed = Bytes::from(out).slice(before.len()..);
+                prop_assert_eq!(inflate(compression, compressed, body.len()).unwrap(), &body);
+            }
+        }
+
+        #[test]
+        fn rubbish_is_refused_quietly(body in prop::collection::vec(any::<u8>(), 0..200), at in 0usize..40, byte: u8) {
+            for compression in BOTH {
+                let _ = inflate(compression, Bytes::from(body.clone()), 1000);
+                let mut spoilt = deflated(compression, &body).to_vec();
+                let at = at % spoilt.len();
+                spoilt[at] = byte;
+                let _ = inflate(compression, spoilt.into(), 1000);
+            }
+        }
+    }
 }

@@ -159,3 +159,98 @@ fn parse_out_of_range(body: &[u8]) -> Option<ApiError> {
     let OutOfRange { tail } = serde_json::from_slice(body).ok()?;
     Some(ApiError::OutOfRange { tail: Position::new(tail.seq_num, tail.timestamp) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_comes_back() {
+        for &code in ErrorCode::ALL {
+            let error = ApiError::new(code, "what \"was\" wrong\n");
+            let json = error_json(&error);
+            assert_eq!(json, format!(r#"{{"code":"{}","message":"what \"was\" wrong\n"}}"#, code.as_str()));
+            assert_eq!(parse_error(code.status(), &json), RemoteError::Known(error));
+        }
+    }
+
+    #[test]
+    fn conditions_and_ranges_come_back() {
+        let token = |token| ApiError::FencingTokenMismatch { current: FencingToken::new(token).unwrap() };
+        for error in [
+            token(""),
+            token("with \"quotes\" and é"),
+            ApiError::SeqNumMismatch { next: SeqNum::FIRST },
+            ApiError::SeqNumMismatch { next: SeqNum::MAX },
+            ApiError::OutOfRange { tail: Position::EMPTY },
+            ApiError::OutOfRange { tail: Position::new(u64::MAX, u64::MAX) },
+        ] {
+            assert_eq!(parse_error(error.status(), &error_json(&error)), RemoteError::Known(error));
+        }
+    }
+
+    #[test]
+    fn unknown_codes_are_judged_by_status() {
+        // errors.md §5.1
+        for (status, retry) in [
+            (400, Retry::Futile),
+            (404, Retry::Futile),
+            (408, Retry::Worthwhile),
+            (409, Retry::Futile),
+            (429, Retry::Worthwhile),
+            (499, Retry::Futile),
+            (500, Retry::Worthwhile),
+            (501, Retry::Futile),
+            (502, Retry::Worthwhile),
+            (503, Retry::Worthwhile),
+            (504, Retry::Worthwhile),
+        ] {
+            let error = parse_error(status, br#"{"code":"new_code","message":"m","origin":"server"}"#);
+            let expected = RemoteError::Coded { status, code: "new_code".into(), message: "m".into() };
+            assert_eq!(error, expected);
+            assert_eq!((error.status(), error.retry(), error.effect()), (status, retry, Effect::Possible));
+            let unreadable = parse_error(status, b"<html>");
+            assert_eq!(unreadable, RemoteError::Unreadable { status, body: "<html>".into() });
+            assert_eq!((unreadable.retry(), unreadable.effect()), (retry, Effect::Possible));
+        }
+    }
+
+    #[test]
+    fn a_known_code_under_a_foreign_status_promises_nothing() {
+        let error = parse_error(500, br#"{"code":"rate_limited","message":"m"}"#);
+        assert_eq!((error.status(), error.retry(), error.effect()), (500, Retry::Futile, Effect::Possible));
+    }
+
+    #[test]
+    fn bodies_that_do_not_go_with_the_status_are_unreadable() {
+        let long_token = format!(r#"{{"fencing_token_mismatch":"{}"}}"#, "x".repeat(37));
+        for (status, body) in [
+            (412, r#"{"code":"invalid","message":"m"}"#),
+            (412, r#"{"seq_num_mismatch":1,"fencing_token_mismatch":""}"#),
+            (412, r#"{"seq_num_mismatch":-1}"#),
+            (412, "{}"),
+            (412, &long_token),
+            (416, r#"{"tail":{"seq_num":1}}"#),
+            (416, r#"{"seq_num_mismatch":1}"#),
+            (400, r#"{"seq_num_mismatch":1}"#),
+            (400, "null"),
+            (503, ""),
+        ] {
+            let error = parse_error(status, body.as_bytes());
+            assert_eq!(error, RemoteError::Unreadable { status, body: body.into() });
+        }
+        let RemoteError::Unreadable { body, .. } = parse_error(502, &[b'x'; 100_000]) else { panic!() };
+        assert_eq!(body.len(), MAX_UNREADABLE_LEN);
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        for (message, kept) in
+            [("é".repeat(5000), MAX_MESSAGE_LEN), (format!("x{}", "é".repeat(5000)), MAX_MESSAGE_LEN - 1)]
+        {
+            let json = error_json(&ApiError::new(ErrorCode::Invalid, message.clone()));
+            let expected = ApiError::new(ErrorCode::Invalid, message[..kept].to_owned());
+            assert_eq!(parse_error(422, &json), RemoteError::Known(expected));
+        }
+    }
+}

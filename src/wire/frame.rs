@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
+    FrameBuf,
     compress::{self, COMPRESSION_THRESHOLD},
     error_body::error_json,
 };
@@ -332,15 +333,17 @@ const fn message_flag(compression: Compression, advice: Advice) -> u8 {
     }
 }
 
-/// Sets the reconnect flag on the head of an encoded regular frame; leaves that of a terminal frame alone.
-pub(super) const fn advised(mut head: [u8; FRAME_HEAD_LEN], advice: Advice) -> [u8; FRAME_HEAD_LEN] {
-    let flag = &mut head[LENGTH_LEN];
-    if let Advice::Reconnect = advice
-        && *flag & TERMINAL == 0
-    {
-        *flag |= RECONNECT;
+/// An encoded frame with the reconnect flag set, if that is advised: another head in front of the same bytes. Terminal
+/// frames are left alone (`s2s.md` §8).
+pub fn with_advice(frame: Bytes, advice: Advice) -> FrameBuf {
+    match frame.first_chunk::<FRAME_HEAD_LEN>() {
+        Some(&[a, b, c, flag]) if advice == Advice::Reconnect && flag & TERMINAL == 0 => {
+            let mut out = FrameBuf::from(Bytes::copy_from_slice(&[a, b, c, flag | RECONNECT]));
+            out.push(frame.slice(FRAME_HEAD_LEN..));
+            out
+        }
+        _ => frame.into(),
     }
-    head
 }
 
 /// Writes a regular frame around `body`, which is compressed already as `compression` says.
@@ -403,4 +406,189 @@ pub fn terminal_frame(error: &ApiError) -> Bytes {
     let terminal = Terminal { status: error.status(), body: error_json(error) };
     put_terminal_frame(&mut out, &terminal).expect("error_json keeps bodies to a few KiB");
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{types::ErrorCode, wire::fuzz};
+
+    fn pushed(chunks: &[&[u8]]) -> FrameBuffer {
+        let mut buffer = FrameBuffer::new();
+        chunks.iter().for_each(|chunk| buffer.push(Bytes::copy_from_slice(chunk)));
+        buffer
+    }
+
+    #[test]
+    fn each_bad_frame_has_its_error() {
+        // s2s.md §3.4
+        for (bytes, error) in [
+            (&[0x20, 0x00, 0x01][..], FrameError::TooLong { length: 2_097_153 }),
+            (&[0xff, 0xff, 0xff], FrameError::TooLong { length: 16_777_215 }),
+            (&[0x00, 0x00, 0x00], FrameError::Empty),
+            (&[0, 0, 1, 0x80], FrameError::TerminalWithoutStatus { len: 0 }),
+            (&[0, 0, 2, 0x80, 0x01], FrameError::TerminalWithoutStatus { len: 1 }),
+            (&[0, 0, 4, 0x80, 0x01, 0x90, 0xff], FrameError::TerminalNotUtf8),
+            (&[0, 0, 1, 0x60], FrameError::UnknownCompression { flag: 0x60 }),
+            (&[0, 0, 1, 0x7f], FrameError::UnknownCompression { flag: 0x7f }),
+        ] {
+            let mut buffer = pushed(&[bytes, b"more"]);
+            assert_eq!(buffer.next_frame(), Err(error), "{bytes:02x?}");
+            // There is no way on from here.
+            buffer.push(Bytes::from_static(&[0, 0, 1, 0]));
+            assert_eq!(buffer.next_frame(), Err(error));
+            assert_eq!(buffer.finish(), Err(error));
+            assert_eq!(buffer.buffered(), 0);
+        }
+    }
+
+    #[test]
+    fn the_end_may_come_between_frames_only() {
+        let frame = [0, 0, 3, 0, 0x0a, 0];
+        for len in 0..=frame.len() {
+            let mut buffer = pushed(&[&frame, &frame[..len]]);
+            while let Ok(Some(_)) = buffer.next_frame() {}
+            let expected = if len % frame.len() == 0 { Ok(()) } else { Err(FrameError::Truncated { buffered: len }) };
+            assert_eq!(buffer.finish(), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn the_flag_says_what_the_frame_is() {
+        // s2s.md §3.1
+        let message =
+            |compression, advice| Frame::Message { compression, advice, body: Bytes::from_static(b"\x01\x90") };
+        let terminal = || Frame::Terminal(Terminal { status: 400, body: Bytes::new() });
+        for (flag, frame) in [
+            (0x00, message(Compression::None, Advice::None)),
+            (0x10, message(Compression::None, Advice::Reconnect)),
+            (0x20, message(Compression::Zstd, Advice::None)),
+            (0x30, message(Compression::Zstd, Advice::Reconnect)),
+            (0x40, message(Compression::Gzip, Advice::None)),
+            (0x50, message(Compression::Gzip, Advice::Reconnect)),
+            (0x1f, message(Compression::None, Advice::Reconnect)),
+            (0x0f, message(Compression::None, Advice::None)),
+            (0x80, terminal()),
+            (0xff, terminal()),
+        ] {
+            assert_eq!(pushed(&[&[0, 0, 3, flag, 0x01, 0x90]]).next_frame(), Ok(Some(frame)), "{flag:02x}");
+        }
+    }
+
+    #[test]
+    fn the_longest_frame_and_one_more() {
+        let message = vec![7; MAX_FRAME_MESSAGE + 1];
+        let frame = message_frame(Compression::None, Advice::None, &message[1..]).unwrap();
+        assert_eq!(frame[..4], [0x20, 0x00, 0x00, 0x00]);
+        let mut buffer = pushed(&[&frame]);
+        let Ok(Some(Frame::Message { body, .. })) = buffer.next_frame() else { panic!() };
+        assert_eq!(body.len(), 2_097_151);
+
+        let too_long = FrameTooLong { len: 2_097_152 };
+        assert_eq!(message_frame(Compression::Zstd, Advice::None, &message), Err(too_long));
+        assert_eq!(put_message_frame(&mut BytesMut::new(), Compression::None, Advice::None, &message), Err(too_long));
+    }
+
+    #[test]
+    fn messages_from_1024_bytes_on_are_compressed() {
+        // s2s.md §3.3
+        for (negotiated, flag) in [(Compression::Zstd, 0x20), (Compression::Gzip, 0x40)] {
+            for (len, flag) in [(0, 0), (1023, 0), (1024, flag)] {
+                let frame = message_frame(negotiated, Advice::None, &vec![b'a'; len]).unwrap();
+                assert_eq!(frame[3], flag, "{len}");
+            }
+        }
+        assert_eq!(message_frame(Compression::None, Advice::None, &[b'a'; 1024]).unwrap()[3], 0);
+    }
+
+    #[test]
+    fn what_grows_by_compression_is_sent_compressed_if_it_fits() {
+        let mut noise = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 56) as u8
+        })
+        .take(MAX_FRAME_MESSAGE)
+        .collect();
+        for compression in [Compression::Zstd, Compression::Gzip] {
+            let short = message_frame(compression, Advice::None, &noise[..2000]).unwrap();
+            assert!(short.len() > 2004 && short[3] != 0);
+            let longest = message_frame(compression, Advice::Reconnect, &noise).unwrap();
+            assert_eq!((longest.len(), longest[3]), (FRAME_HEAD_LEN + noise.len(), 0x10));
+        }
+    }
+
+    #[test]
+    fn a_body_within_a_chunk_is_a_slice_of_it() {
+        let chunk = Bytes::from(vec![0, 0, 3, 0, 1, 2, 0, 0, 2, 0, 3]);
+        let mut buffer = FrameBuffer::new();
+        buffer.push(chunk.clone());
+        for place in [4..6, 10..11] {
+            let Ok(Some(Frame::Message { body, .. })) = buffer.next_frame() else { panic!() };
+            assert_eq!(body.as_ptr_range(), chunk[place].as_ptr_range());
+        }
+    }
+
+    #[test]
+    fn a_frame_that_spans_chunks_keeps_none_of_them() {
+        let frame = message_frame(Compression::None, Advice::None, &[5; 1000]).unwrap();
+        let (mut buffer, mut alive) = (FrameBuffer::new(), Vec::new());
+        for (i, byte) in frame.iter().enumerate() {
+            assert_eq!(buffer.buffered(), i);
+            let chunk = Bytes::from(vec![*byte].into_boxed_slice());
+            alive.push(chunk.clone());
+            buffer.push(chunk);
+            match buffer.next_frame().unwrap() {
+                Some(Frame::Message { body, .. }) => assert_eq!((i + 1, body), (1004, Bytes::from(vec![5; 1000]))),
+                _ => assert!(i + 1 < frame.len()),
+            }
+            assert!(alive.iter().all(Bytes::is_unique), "after {i}");
+        }
+        assert_eq!(buffer.buffered(), 0);
+    }
+
+    #[test]
+    fn advice_leaves_terminal_frames_alone() {
+        for (flag, advice, expected) in [
+            (0x00, Advice::Reconnect, 0x10),
+            (0x20, Advice::Reconnect, 0x30),
+            (0x50, Advice::Reconnect, 0x50),
+            (0x20, Advice::None, 0x20),
+            (0x80, Advice::Reconnect, 0x80),
+        ] {
+            let frame = Bytes::copy_from_slice(&[0, 0, 3, flag, 1, 2]);
+            assert_eq!(with_advice(frame, advice).into_bytes(), [0, 0, 3, expected, 1, 2][..]);
+        }
+    }
+
+    #[test]
+    fn a_terminal_frame_is_short_whatever_it_tells() {
+        let error = ApiError::new(ErrorCode::Invalid, "\u{1}é".repeat(1_000_000));
+        assert!(terminal_frame(&error).len() < 16 * 1024);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_do_not_depend_on_chunks(
+            lengths in prop::collection::vec(1u8..40, 0..20),
+            frames in prop::collection::vec((0u8..=255, prop::collection::vec(any::<u8>(), 0..60)), 0..8),
+            cut in 0usize..10,
+        ) {
+            let mut data = vec![lengths.len() as u8];
+            data.extend(&lengths);
+            for (flag, body) in &frames {
+                data.extend(frame_head(*flag, body.len()));
+                data.extend(body);
+            }
+            data.truncate(data.len() - cut.min(data.len()));
+            fuzz::frame_decoder(&data);
+        }
+
+        #[test]
+        fn any_bytes_are_frames_or_an_error(data in prop::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..50)) {
+            fuzz::frame_decoder(&data);
+        }
+    }
 }

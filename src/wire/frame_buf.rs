@@ -129,3 +129,56 @@ impl Buf for FrameBuf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn buf(segments: &[Vec<u8>]) -> FrameBuf {
+        let mut buf = FrameBuf::default();
+        segments.iter().for_each(|segment| buf.push(segment.clone().into()));
+        buf
+    }
+
+    #[test]
+    fn one_segment_is_given_out_as_it_is() {
+        let bytes = Bytes::from(vec![1, 2, 3]);
+        let out = FrameBuf::from(bytes.clone()).into_bytes();
+        assert_eq!(out.as_ptr(), bytes.as_ptr());
+    }
+
+    proptest! {
+        #[test]
+        fn segments_read_as_one(
+            segments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 0..6),
+            steps in prop::collection::vec(0usize..7, 0..6),
+        ) {
+            let whole = segments.concat();
+            let mut left = buf(&segments);
+            let mut rest = &whole[..];
+            for step in steps {
+                let step = step.min(rest.len());
+                prop_assert_eq!(buf(&segments).copy_to_bytes(step), &whole[..step]);
+                left.advance(step);
+                rest = &rest[step..];
+                prop_assert_eq!(left.len(), rest.len());
+                prop_assert_eq!(left.is_empty(), rest.is_empty());
+                prop_assert!(rest.starts_with(left.chunk()) && left.chunk().is_empty() == rest.is_empty());
+                let mut vectored = [IoSlice::new(&[]); 8];
+                let count = left.chunks_vectored(&mut vectored);
+                prop_assert_eq!(vectored[..count].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>(), rest);
+            }
+            prop_assert_eq!(left.into_bytes(), rest);
+        }
+
+        #[test]
+        fn appended_is_behind(a in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 0..4),
+                              b in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 0..4)) {
+            let mut joined = buf(&a);
+            joined.append(buf(&b));
+            prop_assert_eq!(joined.into_bytes(), [a.concat(), b.concat()].concat());
+        }
+    }
+}

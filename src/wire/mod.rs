@@ -11,6 +11,11 @@
 //! | `ack` | `AppendAck` | [`AppendAck`](crate::types::AppendAck) |
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
+//! | `json` | JSON bodies of requests and responses | records, basins, streams, configurations |
+//! | `calls` | JSON bodies as a client writes them | |
+//! | `lines` | records as lines of JSON, for the command line | |
+//! | `negotiate`, `params` | headers and query strings | compression, media types, [`ReadRequest`](crate::types::ReadRequest) |
+//! | `catalogue` | entries of the meta table | [`BasinEntry`](crate::types::BasinEntry), [`StreamEntry`](crate::types::StreamEntry) |
 //!
 //! This room knows no rule of a stream, no runtime (but for one trait of `tokio_util`), no socket and no clock. Everything
 //! in it is a plain function of its arguments. What comes from a peer is never trusted: not a length, not a content size,
@@ -18,6 +23,7 @@
 
 mod ack;
 mod append_input;
+pub mod calls;
 pub mod catalogue;
 mod compress;
 mod decode_error;
@@ -25,7 +31,10 @@ mod error_body;
 mod frame;
 mod frame_buf;
 mod frame_codec;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod json;
+pub mod lines;
 pub mod metrics_query;
 pub mod negotiate;
 pub mod params;
@@ -33,17 +42,19 @@ mod proto;
 mod protobuf;
 mod read_batch;
 pub mod usage;
+#[cfg(test)]
+mod worked_frames;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
-pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};
-#[expect(unused_imports, reason = "for the JSON form of records")]
-pub(crate) use append_input::{batch_from_canonical, canonical_records};
+pub use append_input::{
+    InputError, RecordsWriter, append_input_of_frame, batch_from_canonical, canonical_records, decode_append_input,
+};
 pub use compress::{COMPRESSION_THRESHOLD, DeflateError, InflateError, deflate, inflate};
 pub use decode_error::DecodeError;
 pub use error_body::{RemoteError, error_json, parse_error};
 pub use frame::{
     Advice, Frame, FrameBuffer, FrameError, FrameTooLong, Terminal, message_frame, put_message_frame,
-    put_terminal_frame, terminal_frame,
+    put_terminal_frame, terminal_frame, with_advice,
 };
 pub use frame_buf::FrameBuf;
 pub use frame_codec::{FrameCodec, FrameCodecError};

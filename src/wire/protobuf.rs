@@ -195,3 +195,48 @@ fn skip_group(rest: &mut &[u8], number: u32, depth_left: u32) -> Result<(), Prot
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_being_malformed_has_its_error() {
+        let over_32_bits = 1 << 35 | 1 << 3;
+        for (message, error) in [
+            (&[0x08][..], ProtobufError::Truncated),
+            (&[0x80], ProtobufError::Truncated),
+            (&[0x0a, 0x02, 0x00], ProtobufError::Truncated),
+            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], ProtobufError::Truncated),
+            (&[0x0d, 0, 0, 0], ProtobufError::Truncated),
+            (&[0x09, 0, 0, 0, 0, 0, 0, 0], ProtobufError::Truncated),
+            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], ProtobufError::VarintTooLong),
+            (&[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00], ProtobufError::VarintTooLong),
+            (&[0x00], ProtobufError::BadKey { key: 0 }),
+            (&[0x02], ProtobufError::BadKey { key: 2 }),
+            (&[0x0e], ProtobufError::BadKey { key: 14 }),
+            (&[0x0f], ProtobufError::BadKey { key: 15 }),
+            (&[0x88, 0x80, 0x80, 0x80, 0x80, 0x01, 0x00], ProtobufError::BadKey { key: over_32_bits }),
+            (&[0x0c], ProtobufError::BadGroup),
+            (&[0x0b, 0x14], ProtobufError::BadGroup),
+            (&[0x0b], ProtobufError::Truncated),
+        ] {
+            let mut fields = Fields::of(message);
+            assert_eq!(fields.next().unwrap().unwrap_err(), error, "{message:02x?}");
+            assert!(fields.next().is_none(), "nothing can be known of what follows");
+        }
+    }
+
+    #[test]
+    fn a_field_is_only_what_it_is() {
+        let field = |message: &'static [u8]| Fields::of(message).next().unwrap().unwrap();
+        let wrong_type = ProtobufError::WrongType { number: 1 };
+        assert_eq!(field(&[0x08, 0x96, 0x01]).varint(), Ok(150));
+        assert_eq!(field(&[0x08, 0x96, 0x01]).bytes(), Err(wrong_type));
+        assert_eq!(field(&[0x0a, 0x01, 0xff]).bytes(), Ok(&[0xff][..]));
+        assert_eq!(field(&[0x0a, 0x01, 0xff]).varint(), Err(wrong_type));
+        assert_eq!(field(&[0x0a, 0x01, 0xff]).text(), Err(ProtobufError::NotUtf8 { number: 1 }));
+        assert_eq!(field(&[0x0d, 1, 2, 3, 4]).varint(), Err(wrong_type));
+        assert_eq!(field(&[0x0b, 0x0c]).message().unwrap_err(), wrong_type);
+    }
+}

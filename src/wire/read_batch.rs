@@ -13,7 +13,7 @@ use prost::Message;
 use super::{
     Advice, FrameBuf,
     compress::COMPRESSION_THRESHOLD,
-    frame::{advised, message_frame, message_head},
+    frame::{message_frame, message_head, with_advice},
     proto,
 };
 use crate::types::{
@@ -48,18 +48,6 @@ fn compressed_follow_frame(batch: &Batch, compression: Compression) -> Option<By
     match message.len() < COMPRESSION_THRESHOLD {
         true => Some(plain.clone()),
         false => message_frame(compression, Advice::None, message).ok(),
-    }
-}
-
-/// `frame` as it is, or with another head in front of what is shared.
-fn with_advice(frame: Bytes, advice: Advice) -> FrameBuf {
-    match (advice, frame.first_chunk::<FRAME_HEAD_LEN>()) {
-        (Advice::Reconnect, Some(&head)) => {
-            let mut out = FrameBuf::from(Bytes::copy_from_slice(&advised(head, advice)));
-            out.push(frame.slice(FRAME_HEAD_LEN..));
-            out
-        }
-        _ => frame.into(),
     }
 }
 
@@ -201,5 +189,213 @@ fn read_record(record: proto::SequencedRecord) -> ReadRecord {
         timestamp: Timestamp::new(record.timestamp),
         headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),
         body: record.body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        types::AppendBatch,
+        wire::{Frame, FrameBuffer, RecordsWriter, fuzz, inflate},
+    };
+
+    fn sequence(append: &AppendBatch, first: u64) -> Batch {
+        Batch::sequence(append, SeqNum::new(first), |timestamp| timestamp.unwrap_or_default())
+    }
+
+    /// Records with these bodies, numbered from `first`.
+    fn batch(first: u64, bodies: &[&[u8]]) -> Batch {
+        let mut records = RecordsWriter::new();
+        bodies.iter().for_each(|body| records.push(None, [], body));
+        sequence(&records.into_batch().unwrap(), first)
+    }
+
+    /// Within the metered limit, and yet too long for one frame: 1000 records of 260 headers of one byte each, with long
+    /// numbers.
+    fn batch_over_the_frame_limit(first: u64) -> Batch {
+        let mut records = RecordsWriter::new();
+        let header = (&b"n"[..], &b"v"[..]);
+        (0..1000).for_each(|_| records.push(Some(Timestamp::new(u64::MAX)), [header; 260], b""));
+        let batch = sequence(&records.into_batch().unwrap(), first);
+        assert!(batch.records_bytes().len() > MAX_FRAME_MESSAGE);
+        batch
+    }
+
+    /// What a client makes of frames, and their flags.
+    fn shown(frames: FrameBuf) -> (Vec<ReadBatch>, Vec<(Compression, Advice)>) {
+        let mut buffer = FrameBuffer::new();
+        buffer.push(frames.into_bytes());
+        let (mut batches, mut flags) = (Vec::new(), Vec::new());
+        while let Some(frame) = buffer.next_frame().unwrap() {
+            let Frame::Message { compression, advice, body } = frame else { panic!("{frame:?}") };
+            batches.push(decode_read_batch(inflate(compression, body, MAX_FRAME_MESSAGE).unwrap()).unwrap());
+            flags.push((compression, advice));
+        }
+        buffer.finish().unwrap();
+        (batches, flags)
+    }
+
+    fn expected(slices: &[BatchSlice]) -> Vec<ReadRecord> {
+        let copied = |(name, value): (&[u8], &[u8])| (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+        let record = |record: crate::types::SequencedRecord<'_>| ReadRecord {
+            seq_num: record.seq_num,
+            timestamp: record.timestamp,
+            headers: record.fields.headers().map(copied).collect(),
+            body: Bytes::copy_from_slice(record.fields.body()),
+        };
+        slices.iter().flat_map(|slice| slice.records().map(record).collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn followers_share_one_frame() {
+        let batch = batch(5, &[&[b'a'; 3000], b"b"]);
+        for compression in Compression::ALL {
+            let (a, b) =
+                (follow_frame(&batch, compression, Advice::None), follow_frame(&batch, compression, Advice::None));
+            assert_eq!(a.chunk().as_ptr_range(), b.chunk().as_ptr_range(), "{compression:?}");
+            let (batches, flags) = shown(a);
+            assert_eq!(flags, [(compression, Advice::None)]);
+            let records = expected(&[batch.whole()]);
+            assert_eq!(batches, [ReadBatch { records, tail: Some(Position::new(7, 0)) }]);
+        }
+    }
+
+    #[test]
+    fn advice_changes_the_head_and_shares_the_rest() {
+        let batch = batch(5, &[&[b'a'; 3000]]);
+        for (compression, flag) in [(Compression::None, 0x10), (Compression::Zstd, 0x30), (Compression::Gzip, 0x50)] {
+            let plain = follow_frame(&batch, compression, Advice::None).into_bytes();
+            let mut advised = follow_frame(&batch, compression, Advice::Reconnect);
+            assert_eq!(advised.copy_to_bytes(4), [plain[0], plain[1], plain[2], flag][..]);
+            assert_eq!(advised.chunk().as_ptr_range(), plain[4..].as_ptr_range());
+        }
+    }
+
+    #[test]
+    fn small_batches_are_followed_plain() {
+        // s2s.md §3.3. The body's length leaves 1023 and 1024 bytes of message.
+        let len = |body: usize| follow_frame(&batch(1, &[&vec![b'a'; body]]), Compression::None, Advice::None).len();
+        let body = 1023 + FRAME_HEAD_LEN - len(900) + 900;
+        for (body, compressed) in [(body, Compression::None), (body + 1, Compression::Zstd)] {
+            let batch = batch(1, &[&vec![b'a'; body]]);
+            assert_eq!(shown(follow_frame(&batch, Compression::Zstd, Advice::None)).1, [(compressed, Advice::None)]);
+            let tail = Some(batch.end());
+            let frames = read_frames(&[batch.whole()], tail, Compression::Zstd, Advice::Reconnect);
+            assert_eq!(shown(frames).1, [(compressed, Advice::Reconnect)]);
+        }
+        let small = batch(1, &[b"x"]);
+        let plain = follow_frame(&small, Compression::None, Advice::None);
+        let zstd = follow_frame(&small, Compression::Zstd, Advice::None);
+        assert_eq!(plain.chunk().as_ptr_range(), zstd.chunk().as_ptr_range(), "not even copied");
+    }
+
+    #[test]
+    fn large_slices_are_shared_and_small_ones_gathered() {
+        let (small, large) = (batch(0, &[b"a", b"b"]), batch(2, &[&[b'c'; SHARED_FROM]]));
+        let slices = [small.whole(), large.whole(), small.whole(), small.whole()];
+        let mut frame = read_frames(&slices, Some(Position::EMPTY), Compression::None, Advice::None);
+        assert_eq!(frame.chunk().len(), FRAME_HEAD_LEN + small.records_bytes().len());
+        frame.advance(frame.chunk().len());
+        assert_eq!(frame.chunk().as_ptr_range(), large.records_bytes().as_ptr_range());
+        frame.advance(frame.chunk().len());
+        assert_eq!(frame.chunk().len(), frame.remaining(), "the rest is one segment");
+        assert_eq!(frame.remaining(), 2 * small.records_bytes().len() + 2);
+    }
+
+    #[test]
+    fn batches_too_long_for_a_frame_are_split_between_records() {
+        let batch = batch_over_the_frame_limit(1 << 60);
+        let tail = Position::new((1 << 60) + 1000, u64::MAX);
+        for compression in Compression::ALL {
+            let (batches, flags) = shown(follow_frame(&batch, compression, Advice::Reconnect));
+            assert_eq!(flags, [(compression, Advice::Reconnect); 2]);
+            assert!(batches.iter().all(|batch| batch.tail == Some(tail)));
+            let records: Vec<_> = batches.into_iter().flat_map(|batch| batch.records).collect();
+            assert_eq!(records, expected(&[batch.whole()]));
+        }
+    }
+
+    #[test]
+    fn slices_too_long_for_a_frame_together_fill_several() {
+        let body = vec![b'x'; 900_000];
+        let slices: Vec<_> = (0..5).map(|i| batch(i, &[&body]).whole()).collect();
+        for compression in Compression::ALL {
+            let (batches, _) = shown(read_frames(&slices, None, compression, Advice::None));
+            assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [2, 2, 1]);
+            assert!(batches.iter().all(|batch| batch.tail.is_none()));
+            let records: Vec<_> = batches.into_iter().flat_map(|batch| batch.records).collect();
+            assert_eq!(records, expected(&slices));
+        }
+    }
+
+    #[test]
+    fn the_largest_append_fits_into_one_frame() {
+        let batch = batch(u64::MAX - 1, &[&vec![b'a'; 1_048_568]]);
+        assert_eq!(batch.metered(), 1_048_576);
+        assert_eq!(shown(follow_frame(&batch, Compression::None, Advice::None)).0.len(), 1);
+    }
+
+    #[test]
+    fn nothing_at_all_is_an_empty_message() {
+        assert_eq!(read_frames(&[], None, Compression::Zstd, Advice::None).into_bytes(), [0, 0, 1, 0][..]);
+        assert!(encode_read_batch(&[], None).is_empty());
+        assert!(decode_read_batch(Bytes::from_static(&[0x0a])).is_err());
+    }
+
+    type Record = (Option<u64>, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
+
+    fn records() -> impl Strategy<Value = Vec<Record>> {
+        let bytes = |from, to| vec(any::<u8>(), from..to);
+        let body = prop_oneof![4 => bytes(0, 40), 1 => bytes(900, 1200), 1 => bytes(4000, 5000)];
+        vec((any::<Option<u64>>(), vec((bytes(1, 4), bytes(0, 4)), 0..3), body), 1..8)
+    }
+
+    fn append(records: &[Record]) -> AppendBatch {
+        let mut writer = RecordsWriter::new();
+        for (timestamp, headers, body) in records {
+            let headers = headers.iter().map(|(name, value)| (&name[..], &value[..]));
+            writer.push(timestamp.map(Timestamp::new), headers, body);
+        }
+        writer.into_batch().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(records in records()) {
+            fuzz::comes_back(&append(&records));
+        }
+
+        #[test]
+        fn readers_see_the_slices(
+            batches in vec((records(), any::<prop::sample::Index>(), 0u64..9), 1..4),
+            tail in any::<Option<(u64, u64)>>(),
+            compression in prop::sample::select(&Compression::ALL[..]),
+        ) {
+            let slices: Vec<_> = batches
+                .iter()
+                .map(|(records, from, count)| {
+                    let mut time = Timestamp::new(0);
+                    let batch = Batch::sequence(&append(records), SeqNum::new(50), |timestamp| {
+                        time = time.max(timestamp.unwrap_or_default());
+                        time
+                    });
+                    let mut slice = batch.starting_at(SeqNum::new(50 + from.index(records.len()) as u64)).unwrap();
+                    let _ = slice.cut(*count, u64::MAX, None);
+                    slice
+                })
+                .collect();
+            let tail = tail.map(|(seq_num, timestamp)| Position::new(seq_num, timestamp));
+            let batch = ReadBatch { records: expected(&slices), tail };
+            let (batches, flags) = shown(read_frames(&slices, tail, compression, Advice::Reconnect));
+            prop_assert_eq!(batches, std::slice::from_ref(&batch));
+            prop_assert_eq!(flags[0].1, Advice::Reconnect);
+            let message = encode_read_batch(&slices, tail);
+            prop_assert_eq!(flags[0].0 == Compression::None, compression == Compression::None || message.len() < 1024);
+            prop_assert_eq!(decode_read_batch(message.into_bytes()), Ok(batch));
+        }
     }
 }

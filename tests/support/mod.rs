@@ -1,6 +1,11 @@
 //! A gateway of the test's own: in this process, on a port that the system chose, over memory.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod peer;
+pub mod proxy;
+pub mod raw;
+mod shared_store;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
@@ -11,6 +16,8 @@ use s2s_gateway::{
     telemetry::Telemetry,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
+
+use self::shared_store::SharedStore;
 
 /// How a test's gateway differs from one with defaults.
 pub struct Setup {
@@ -48,8 +55,23 @@ impl Setup {
     }
 
     pub async fn start(self) -> Gateway {
-        let store = Arc::new(MemoryStore::new(self.memory_limit));
-        let streams = Streams::new(store, Arc::new(SystemClock), self.streams);
+        let streams = self.service(1);
+        self.serve(streams).await
+    }
+
+    /// Two gateways that serve the same streams, as if each were a process of its own over a store they share.
+    pub async fn start_two(self) -> (Gateway, Gateway) {
+        let streams = self.service(2);
+        let second = Self { server: self.server.clone(), ..self };
+        (self.serve(streams.clone()).await, second.serve(streams).await)
+    }
+
+    fn service(&self, gateways: usize) -> Arc<Streams> {
+        let store = SharedStore::new(MemoryStore::new(self.memory_limit), gateways);
+        Streams::new(Arc::new(store), Arc::new(SystemClock), self.streams)
+    }
+
+    async fn serve(self, streams: Arc<Streams>) -> Gateway {
         let telemetry = Arc::new(Telemetry::new());
         let server = Server::bind(self.server, streams.clone(), telemetry.clone()).await.unwrap();
         let address = server.address();
@@ -86,7 +108,12 @@ impl Gateway {
     /// Tells it to stop and waits until it has.
     pub async fn stop(mut self) {
         self.tell_to_stop();
-        self.running.await.unwrap();
+        self.stopped().await;
+    }
+
+    /// Waits until a gateway that was told to stop has.
+    pub async fn stopped(&mut self) {
+        (&mut self.running).await.unwrap();
     }
 
     pub fn metric(&self, series: &str) -> f64 {

@@ -1,0 +1,175 @@
+//! `serve`: the gateway.
+
+use std::{
+    fmt::Write,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+use tracing_subscriber::EnvFilter;
+
+use super::{CliError, block_on};
+use crate::{
+    clock::SystemClock,
+    config::ServeConfig,
+    server::{Certificate, Server},
+    store::MemoryStore,
+    streams::{Streams, StreamsConfig},
+    telemetry::Telemetry,
+};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  s2s-gateway serve
+  s2s-gateway serve --listen 127.0.0.1:0 --memory-limit 4GiB --log debug
+  s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
+  s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --insecure-no-auth
+
+The log is kept in memory and is lost when the gateway ends. On SIGTERM or
+Ctrl-C it stops accepting, tells its clients to move, lets sessions go on for
+--drain-timeout and ends. A second signal ends it at once.";
+
+/// Serves until it is told to stop.
+pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
+    log_to_stderr(&config.log);
+    block_on(serve(config))
+}
+
+async fn serve(config: ServeConfig) -> Result<(), CliError> {
+    let tls = config.server.tls.clone();
+    let store = Arc::new(MemoryStore::new(config.memory_limit));
+    let limits = StreamsConfig { append_in_flight: config.append_in_flight, ..StreamsConfig::default() };
+    let streams = Streams::new(store, Arc::new(SystemClock), limits);
+    let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
+    let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
+    print(&welcome(server.address(), tls.as_ref()));
+
+    let (told_to_stop, stop) = oneshot::channel();
+    let mut serving = pin!(server.run(async {
+        // The sender waits for a signal first; it is not dropped before.
+        let _ = stop.await;
+    }));
+    tokio::select! {
+        served = &mut serving => return served.map_err(failed),
+        () = signals.next() => {}
+    }
+    tracing::info!("told to stop: no new sessions, those that run may finish");
+    let _ = told_to_stop.send(());
+    tokio::select! {
+        served = serving => served.map_err(failed),
+        () = signals.next() => Err(CliError::Serve("told to stop again: sessions were cut off".into())),
+    }
+}
+
+fn failed(error: impl ToString) -> CliError {
+    CliError::Serve(error.to_string())
+}
+
+/// SIGTERM, and SIGINT from Ctrl-C. Whoever listens has taken them from the process, which they would end at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What an operator wants to know of a gateway that has just started.
+fn welcome(listening: SocketAddr, tls: Option<&Certificate>) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", reachable(listening));
+    let mut text = format!(
+        "s2s-gateway {} listens on {scheme}://{listening}\n\
+         The log is in memory: it is lost when this process ends.\n\n\
+         To use it with the official s2 command line:\n\
+         \x20 export S2_ACCOUNT_ENDPOINT={url} S2_BASIN_ENDPOINT={url} S2_ACCESS_TOKEN=ignored\n",
+        env!("CARGO_PKG_VERSION"),
+    );
+    let self_signed = tls == Some(&Certificate::SelfSigned);
+    if self_signed {
+        text.push_str("  export S2_SSL_NO_VERIFY=1\n");
+    }
+    let insecure = if self_signed { " --insecure" } else { "" };
+    write!(
+        text,
+        "  s2 create-basin my-basin-01\n\
+         \x20 s2 create-stream s2://my-basin-01/numbers\n\
+         \x20 seq 1000 | s2 append s2://my-basin-01/numbers\n\
+         \x20 s2 read s2://my-basin-01/numbers --seq-num 0\n\n\
+         Or with this one:\n\
+         \x20 export S2S_ADDR={url}\n\
+         \x20 seq 1000 | s2s-gateway append --create my-basin-01/numbers{insecure}\n\
+         \x20 s2s-gateway read my-basin-01/numbers{insecure}\n",
+    )
+    .expect("a String takes all that is written");
+    text
+}
+
+/// Where a client on this machine finds what listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v6.port())),
+        address => address,
+    }
+}
+
+/// A gateway serves whether or not anyone reads what it says.
+fn print(text: &str) {
+    use io::Write;
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn log_to_stderr(filter: &str) {
+    // The filter was read once already, when the configuration was made.
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    // Within a process that has a subscriber, that one stays.
+    let colours = io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_welcome_says_how_to_reach_it() {
+        let text = welcome("127.0.0.1:8080".parse().unwrap(), None);
+        for part in [
+            "listens on http://127.0.0.1:8080",
+            "lost when this process ends",
+            "S2_ACCOUNT_ENDPOINT=http://127.0.0.1:8080 S2_BASIN_ENDPOINT=http://127.0.0.1:8080 S2_ACCESS_TOKEN=ignored",
+            "s2 create-basin my-basin-01",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        assert!(!text.contains("NO_VERIFY"));
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_knows_is_mentioned() {
+        let text = welcome("0.0.0.0:8443".parse().unwrap(), Some(&Certificate::SelfSigned));
+        assert!(text.contains("S2_SSL_NO_VERIFY=1") && text.contains("append --create my-basin-01/numbers --insecure"));
+        assert!(
+            text.contains("S2_BASIN_ENDPOINT=https://127.0.0.1:8443"),
+            "an address that can be connected to: {text}"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! A read session (`s2s.md` §7): batches come out, in order and each once, whatever becomes of connections.
+//!
+//! Like the append session it has no task of its own and can be given up between any two polls.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Method;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{
+    AtStake, Awaited, Client, ClientError, ProtocolError, StreamPath, Verdict,
+    body::RequestBody,
+    connection::Connection,
+    query::read_query,
+    request::Call,
+    resume::ReadProgress,
+    retry::{AdviceLimit, Attempts},
+    session::{Message, Messages, Watchdog, unreadable},
+};
+use crate::{
+    types::{ApiError, Compression, Position, ReadRequest, metered_size},
+    wire::{self, Advice, ReadBatch, ReadRecord, RemoteError},
+};
+
+/// Without a frame for this long a connection counts as dead (`s2s.md` §7.2): heartbeats come every 15 s at the latest.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// A running read session.
+pub struct ReadSession {
+    client: Client,
+    stream: StreamPath,
+    compression: Compression,
+    progress: ReadProgress,
+    attempts: Attempts,
+    advice: AdviceLimit,
+    phase: Phase,
+}
+
+enum Phase {
+    Pausing(Pin<Box<Sleep>>),
+    Opening(Opening),
+    Open(Live),
+    Closed,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<(Connection, Messages), ClientError>> + Send>>;
+
+struct Live {
+    connection: Connection,
+    messages: Messages,
+    watchdog: Watchdog,
+}
+
+impl ReadSession {
+    pub(super) fn new(client: Client, stream: StreamPath, request: ReadRequest, compression: Compression) -> Self {
+        Self {
+            attempts: Attempts::new(client.retry_policy()),
+            client,
+            stream,
+            compression,
+            progress: ReadProgress::new(request),
+            advice: AdviceLimit::default(),
+            phase: Phase::Pausing(Box::pin(sleep(Duration::ZERO))),
+        }
+    }
+
+    /// The next batch, or a heartbeat, which has no records and says where the tail is; `None` when a bound is met or the
+    /// wait has run out. After an error nothing more comes.
+    ///
+    /// Safe to give up at any time.
+    pub async fn next_batch(&mut self) -> Option<Result<ReadBatch, ClientError>> {
+        poll_fn(|cx| self.poll_batch(cx)).await
+    }
+
+    /// As [`ReadSession::next_batch`].
+    pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ReadBatch, ClientError>>> {
+        loop {
+            let step = match &mut self.phase {
+                Phase::Closed => return Poll::Ready(None),
+                Phase::Pausing(pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    self.open()
+                }
+                Phase::Opening(opened) => match ready!(opened.as_mut().poll(cx)) {
+                    Ok((connection, messages)) => {
+                        let watchdog = Watchdog::new(SILENCE);
+                        self.phase = Phase::Open(Live { connection, messages, watchdog });
+                        Step::Go
+                    }
+                    Err(error) => self.failed(error),
+                },
+                Phase::Open(live) => match ready!(live.poll_heard(cx)) {
+                    Some(Ok(message)) => self.received(message),
+                    Some(Err(error)) => self.failed(error),
+                    None => Step::End,
+                },
+            };
+            match step {
+                Step::Go => {}
+                Step::Batch(batch) => return Poll::Ready(Some(Ok(batch))),
+                Step::End => self.phase = Phase::Closed,
+                Step::Fail(error) => {
+                    self.phase = Phase::Closed;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) -> Step {
+        let Some(rest) = self.progress.rest(now()) else { return Step::End };
+        let path = format!("{}?{}", self.stream.records(), read_query(&rest));
+        let mut call = Call::new(Method::GET, path, Some(&self.stream.basin));
+        call.compression = self.compression;
+        let client = self.client.clone();
+        self.phase = Phase::Opening(Box::pin(async move {
+            let (connection, body) = client.sender().open(&call, RequestBody::whole(Bytes::new())).await?;
+            Ok((connection, Messages::new(body)))
+        }));
+        Step::Go
+    }
+
+    fn received(&mut self, message: Message) -> Step {
+        let batch = match wire::decode_read_batch(message.bytes) {
+            Ok(batch) => batch,
+            Err(error) => return Step::Fail(unreadable(error)),
+        };
+        if let Err(error) = self.account(&batch) {
+            return Step::Fail(ClientError::Protocol(error));
+        }
+        self.attempts.succeeded();
+        if message.advice == Advice::Reconnect && self.advice.follow(now()) {
+            self.pause(Duration::ZERO);
+        }
+        Step::Batch(batch)
+    }
+
+    fn account(&mut self, batch: &ReadBatch) -> Result<(), ProtocolError> {
+        match (&batch.records[..], batch.tail) {
+            ([first, ..], tail) => {
+                check_numbers(&batch.records)?;
+                let (count, metered) = (batch.records.len() as u64, metered(&batch.records) as u64);
+                self.progress.delivered(first.seq_num, count, metered, tail, now())
+            }
+            ([], Some(tail)) => {
+                self.progress.heartbeat(tail, now());
+                Ok(())
+            }
+            ([], None) => Err(ProtocolError::EmptyBatch),
+        }
+    }
+
+    fn failed(&mut self, error: ClientError) -> Step {
+        if out_of_range(&error).is_some_and(|tail| self.progress.ends_at(tail)) {
+            return Step::End;
+        }
+        match self.attempts.failed(&error, AtStake::Nothing, rand::random()) {
+            Verdict::GiveUp => Step::Fail(error),
+            Verdict::Retry { after } => {
+                tracing::debug!(%error, ?after, next = ?self.progress.next(), "a read session is tried again");
+                self.pause(after);
+                Step::Go
+            }
+        }
+    }
+
+    /// Leaves the connection, if there is one, and goes on after `pause`.
+    fn pause(&mut self, pause: Duration) {
+        if let Phase::Open(live) = &self.phase {
+            self.client.sender().pool.retire(&live.connection);
+        }
+        self.phase = Phase::Pausing(Box::pin(sleep(pause)));
+    }
+}
+
+/// What came of looking once.
+enum Step {
+    /// Look again.
+    Go,
+    Batch(ReadBatch),
+    End,
+    Fail(ClientError),
+}
+
+impl Live {
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, ClientError>>> {
+        if let Poll::Ready(heard) = self.messages.poll_next(cx) {
+            self.watchdog.touch();
+            return Poll::Ready(heard);
+        }
+        ready!(self.watchdog.poll_silence(cx));
+        Poll::Ready(Some(Err(ClientError::TimedOut { awaited: Awaited::Frame, after: SILENCE })))
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Within a batch there are no gaps.
+fn check_numbers(records: &[ReadRecord]) -> Result<(), ProtocolError> {
+    let gap = records.windows(2).find(|pair| pair[0].seq_num.checked_add(1) != Some(pair[1].seq_num));
+    match gap {
+        Some(pair) => {
+            Err(ProtocolError::ReadOrder { expected: pair[0].seq_num.saturating_add(1), found: pair[1].seq_num })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Metered bytes as the server counts them: what is left of a byte bound depends on it.
+fn metered(records: &[ReadRecord]) -> usize {
+    let headers = |record: &ReadRecord| record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    records.iter().map(|record| metered_size(record.headers.len(), headers(record), record.body.len())).sum()
+}
+
+fn out_of_range(error: &ClientError) -> Option<Position> {
+    match error {
+        ClientError::Server { error: RemoteError::Known(ApiError::OutOfRange { tail }), .. } => Some(*tail),
+        _ => None,
+    }
+}

@@ -1,1 +1,0 @@
-//! What the operator said, and what it means.

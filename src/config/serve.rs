@@ -1,0 +1,250 @@
+//! What `serve` is told.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigError, parse_duration, parse_size};
+use crate::{
+    server::{BasinHost, Certificate, ServerConfig},
+    types::limits::MAX_BATCH_METERED,
+};
+
+/// What was said to `serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// Listen beyond this machine although nobody is asked who they are
+    #[arg(long)]
+    pub insecure_no_auth: bool,
+
+    /// Memory for the records of all streams; appends fail when it is used up
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub memory_limit: String,
+
+    /// Metered bytes of appends, of all sessions together, that may wait for durability
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    pub append_in_flight: String,
+
+    /// Certificate chain to serve TLS with (PEM); needs --tls-key
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM); needs --tls-cert
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve TLS with a certificate made at start, for localhost, 127.0.0.1 and ::1
+    #[arg(long)]
+    pub tls_self_signed: bool,
+
+    /// How long sessions may go on after SIGTERM
+    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    pub drain_timeout: String,
+
+    /// Take {basin}.SUFFIX as the host of a basin, e.g. b.example.org
+    #[arg(long, value_name = "SUFFIX")]
+    pub basin_host: Option<String>,
+
+    /// What to log, in the syntax of tracing's env filter
+    #[arg(long, value_name = "FILTER", env = "S2S_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// What `serve` does.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where and how to listen, and how to stop.
+    pub server: ServerConfig,
+    /// Bytes of memory that records may take.
+    pub memory_limit: usize,
+    /// Metered bytes of appends that may be in flight; at least one whole batch.
+    pub append_in_flight: usize,
+    /// A readable filter for the log.
+    pub log: String,
+}
+
+impl ServeArgs {
+    /// What this means.
+    pub fn resolve(&self) -> Result<ServeConfig, ConfigError> {
+        Ok(ServeConfig {
+            server: ServerConfig {
+                listen: self.listen()?,
+                tls: self.tls()?,
+                drain_timeout: parse_duration(&self.drain_timeout)
+                    .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
+                basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
+            },
+            memory_limit: self.memory_limit()?,
+            append_in_flight: self.append_in_flight()?,
+            log: log_filter(&self.log)?,
+        })
+    }
+
+    fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let wrong = |rule: &str| ConfigError::of("--listen", &self.listen, rule);
+        let address = socket_address(&self.listen)
+            .ok_or_else(|| wrong("expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:0"))?;
+        match address.ip().is_loopback() || self.insecure_no_auth {
+            true => Ok(address),
+            false => Err(wrong(
+                "this is not a loopback address, and the gateway cannot ask yet who its clients are: anyone who \
+                 reaches the port could read and write every stream. Add --insecure-no-auth if that is meant",
+            )),
+        }
+    }
+
+    fn memory_limit(&self) -> Result<usize, ConfigError> {
+        // Below this not even a few batches have room, and every append would fail.
+        const LEAST: usize = 16 * MAX_BATCH_METERED;
+        match size("--memory-limit", &self.memory_limit)? {
+            bytes if bytes < LEAST => Err(ConfigError::of("--memory-limit", &self.memory_limit, "at least 16MiB")),
+            bytes => Ok(bytes),
+        }
+    }
+
+    fn append_in_flight(&self) -> Result<usize, ConfigError> {
+        let rule = "at least 1MiB, the size of the largest batch";
+        match size("--append-in-flight", &self.append_in_flight)? {
+            bytes if bytes < MAX_BATCH_METERED => {
+                Err(ConfigError::of("--append-in-flight", &self.append_in_flight, rule))
+            }
+            bytes => Ok(bytes),
+        }
+    }
+
+    fn tls(&self) -> Result<Option<Certificate>, ConfigError> {
+        match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
+            (None, None, false) => Ok(None),
+            (None, None, true) => Ok(Some(Certificate::SelfSigned)),
+            (Some(chain), Some(key), false) => Ok(Some(Certificate::Files { chain: chain.clone(), key: key.clone() })),
+            (_, _, true) => {
+                Err(ConfigError::alone("--tls-self-signed", "cannot be used with --tls-cert and --tls-key"))
+            }
+            (Some(_), None, false) => Err(ConfigError::alone("--tls-cert", "needs --tls-key as well")),
+            (None, Some(_), false) => Err(ConfigError::alone("--tls-key", "needs --tls-cert as well")),
+        }
+    }
+}
+
+/// An IP address and a port; `localhost` is taken for 127.0.0.1, without asking anyone.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),
+        None => text.parse().ok(),
+    }
+}
+
+fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
+    parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
+}
+
+fn basin_host(text: &str) -> Result<BasinHost, ConfigError> {
+    let suffix = text.trim_start_matches('.');
+    let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match suffix.split('.').all(label) {
+        true => Ok(BasinHost::new(suffix)),
+        false => {
+            Err(ConfigError::of("--basin-host", text, "expected a host name such as b.example.org, without a port"))
+        }
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, ConfigError> {
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(ConfigError::of("--log", text, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Said {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn resolve(words: &str) -> Result<ServeConfig, ConfigError> {
+        let words = std::iter::once("serve").chain(words.split_whitespace());
+        Said::try_parse_from(words).expect("grammatical").args.resolve()
+    }
+
+    fn fault(words: &str) -> (&'static str, Option<String>) {
+        let error = resolve(words).expect_err(words);
+        (error.flag, error.value)
+    }
+
+    #[test]
+    fn nothing_said() {
+        let config = resolve("").unwrap();
+        assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(config.memory_limit, 1 << 30);
+        assert_eq!(config.append_in_flight, 128 << 20);
+        assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
+        assert_eq!((config.server.tls, config.server.basin_host), (None, None));
+    }
+
+    #[test]
+    fn everything_said() {
+        let config = resolve(
+            "--listen 0.0.0.0:0 --insecure-no-auth --memory-limit 64MiB --append-in-flight 1MiB --tls-cert c.pem \
+             --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --log warn,s2s_gateway=debug",
+        )
+        .unwrap();
+        assert_eq!(config.server.listen, "0.0.0.0:0".parse().unwrap());
+        assert_eq!((config.memory_limit, config.append_in_flight), (64 << 20, 1 << 20));
+        assert_eq!(config.server.tls, Some(Certificate::Files { chain: "c.pem".into(), key: "k.pem".into() }));
+        assert_eq!(config.server.drain_timeout, Duration::from_secs(60));
+        assert_eq!(config.server.basin_host, Some(BasinHost::new("b.example.org")));
+        assert_eq!(resolve("--tls-self-signed").unwrap().server.tls, Some(Certificate::SelfSigned));
+        assert_eq!(resolve("--listen localhost:0").unwrap().server.listen, "127.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn loopback_only_unless_told_twice() {
+        for open in ["0.0.0.0:8080", "[::]:80", "192.168.0.7:1"] {
+            assert_eq!(fault(&format!("--listen {open}")), ("--listen", Some(open.into())));
+            assert!(resolve(&format!("--listen {open} --insecure-no-auth")).is_ok());
+        }
+        for closed in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1"] {
+            assert!(resolve(&format!("--listen {closed}")).is_ok(), "{closed}");
+        }
+        let error = resolve("--listen 0.0.0.0:1").unwrap_err().to_string();
+        assert!(error.contains("--insecure-no-auth"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_flag_and_value() {
+        for (words, flag, value) in [
+            ("--listen 8080", "--listen", Some("8080")),
+            ("--listen localhost:x", "--listen", Some("localhost:x")),
+            ("--listen 127.0.0.1", "--listen", Some("127.0.0.1")),
+            ("--memory-limit lots", "--memory-limit", Some("lots")),
+            ("--memory-limit 1MiB", "--memory-limit", Some("1MiB")),
+            ("--append-in-flight 1023KiB", "--append-in-flight", Some("1023KiB")),
+            ("--drain-timeout 20", "--drain-timeout", Some("20")),
+            ("--basin-host a..b", "--basin-host", Some("a..b")),
+            ("--basin-host a.b:80", "--basin-host", Some("a.b:80")),
+            ("--log a=b=c=", "--log", Some("a=b=c=")),
+            ("--tls-cert c", "--tls-cert", None),
+            ("--tls-key k", "--tls-key", None),
+            ("--tls-self-signed --tls-key k", "--tls-self-signed", None),
+            ("--tls-self-signed --tls-cert c --tls-key k", "--tls-self-signed", None),
+        ] {
+            assert_eq!(fault(words), (flag, value.map(String::from)), "{words}");
+        }
+    }
+}

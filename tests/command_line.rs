@@ -1,0 +1,270 @@
+//! The binary as its users meet it: processes, pipes, exit codes, signals.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_s2s-gateway");
+const STREAM: &str = "my-basin-01/orders/eu west";
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    command(words).output().unwrap()
+}
+
+/// A gateway in a process of its own, on a port that the system chose.
+struct Gateway {
+    process: Child,
+    url: String,
+    /// Open, so that the gateway has someone to write to.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Gateway {
+    fn start(words: &[&str]) -> Self {
+        let words = [&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat();
+        let mut process = command(&words).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let url = first.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { process, url, _stdout: stdout }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = command(words);
+        command.env("S2S_ADDR", &self.url);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn run_with(&self, words: &[&str], input: &[u8]) -> Output {
+        let mut process = self.command(words).stdin(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(input).unwrap();
+        process.wait_with_output().unwrap()
+    }
+
+    fn append(&self, words: &[&str], input: &[u8]) -> Output {
+        self.run_with(&[&["append", STREAM], words].concat(), input)
+    }
+
+    fn read(&self, words: &[&str]) -> Output {
+        self.run(&[&["read", STREAM], words].concat())
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What was complained of: one line.
+fn complaint(output: &Output) -> &str {
+    let text = std::str::from_utf8(&output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text:?}");
+    text.trim_end()
+}
+
+fn succeeded(output: Output) -> Output {
+    assert!(output.status.success(), "{}: {:?}", output.status, String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn lines_come_back_byte_for_byte() {
+    let gateway = Gateway::start(&[]);
+    let mut input = Vec::new();
+    for i in 0..20_000u32 {
+        writeln!(input, "{i} {}", "z".repeat(i as usize % 300)).unwrap();
+    }
+    input.extend_from_slice(b"\n\xff\xfe not text\0\r\n");
+    let appended = succeeded(gateway.append(&["--create"], &input));
+    assert!(stdout(&appended).starts_with("appended 20002 records, tail 20002 @ "), "{}", stdout(&appended));
+    for compression in ["none", "zstd", "gzip"] {
+        let back = succeeded(gateway.read(&["--compression", compression]));
+        assert!(back.stdout == input, "{compression}");
+        assert!(back.stderr.is_empty());
+    }
+    for compression in ["zstd", "gzip"] {
+        succeeded(gateway.append(&["--create", "--quiet", "--compression", compression], &input));
+    }
+    let back = succeeded(gateway.read(&["--seq-num", "40004"]));
+    assert!(back.stdout == input, "the last newline may be missing on the way in");
+}
+
+#[test]
+fn reads_start_and_end_where_they_are_told() {
+    let gateway = Gateway::start(&[]);
+    succeeded(gateway.append(&["--create"], b"zero\none\ntwo\nthree"));
+    for (words, expected) in [
+        (&["--seq-num", "2"][..], "two\nthree\n"),
+        (&["--tail-offset", "1"], "three\n"),
+        (&["-n", "2"], "zero\none\n"),
+        (&["--bytes", "24"], "zero\none\n"),
+        (&["--timestamp", "0", "--count", "1"], "zero\n"),
+        (&["--seq-num", "4"], ""),
+        (&["--seq-num", "9", "--clamp"], ""),
+        (&["--seq-num", "3", "--wait", "0"], "three\n"),
+        (&["--follow", "--count", "4"], "zero\none\ntwo\nthree\n"),
+    ] {
+        assert_eq!(stdout(&succeeded(gateway.read(words))), expected, "{words:?}");
+    }
+    let beyond = gateway.read(&["--seq-num", "5"]);
+    assert_eq!(beyond.status.code(), Some(1));
+    assert!(complaint(&beyond).contains("the tail is 4"));
+}
+
+#[test]
+fn an_empty_stream_reads_as_nothing() {
+    let gateway = Gateway::start(&[]);
+    let appended = succeeded(gateway.append(&["--create"], b""));
+    assert_eq!(stdout(&appended), "appended 0 records\n");
+    assert_eq!(stdout(&succeeded(gateway.read(&[]))), "");
+    assert_eq!(stdout(&succeeded(gateway.read(&["--tail-offset", "5"]))), "");
+}
+
+#[test]
+fn json_lines_go_in_as_they_come_out() {
+    let gateway = Gateway::start(&[]);
+    let line = r#"{"seq_num":0,"timestamp":7,"headers":[["aw==","/w=="]],"body":"AAEC"}"#;
+    succeeded(gateway.append(&["--create", "--json", "--base64"], line.as_bytes()));
+    assert_eq!(stdout(&succeeded(gateway.read(&["--json", "--base64"]))).trim_end(), line);
+    // A fence is said, not shown, where only bodies are.
+    succeeded(gateway.append(&["--json"], br#"{"headers":[["","fence"]],"body":"w1"}"#));
+    let raw = succeeded(gateway.read(&["--seq-num", "1"]));
+    assert!(raw.stdout.is_empty() && complaint(&raw).contains("record 1 is a `fence` command"));
+    let fenced = gateway.append(&["--fencing-token", "w2"], b"x");
+    assert!(complaint(&fenced).contains("\"w1\""), "{fenced:?}");
+    succeeded(gateway.append(&["--fencing-token", "w1"], b"x"));
+}
+
+#[test]
+fn conditions_hold_from_the_first_record_on() {
+    let gateway = Gateway::start(&[]);
+    // More than one batch, so that the later ones name their numbers too.
+    let input = b"x\n".repeat(3500);
+    succeeded(gateway.append(&["--create", "--match-seq-num", "0"], &input));
+    let refused = gateway.append(&["--match-seq-num", "0"], &input);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("3500"), "{refused:?}");
+    assert!(refused.stdout.is_empty(), "nothing was appended");
+}
+
+#[test]
+fn a_bad_line_is_named_after_the_good_ones_before_it_are_in() {
+    let gateway = Gateway::start(&[]);
+    let mut input = b"one\ntwo\n".to_vec();
+    input.resize(input.len() + (1 << 20), b'x');
+    input.extend_from_slice(b"\nnever\n");
+    let appended = gateway.append(&["--create"], &input);
+    assert_eq!(appended.status.code(), Some(1));
+    assert!(complaint(&appended).starts_with("s2s-gateway: line 3: "));
+    assert!(stdout(&appended).starts_with("appended 2 records, tail 2 @ "));
+    assert_eq!(stdout(&succeeded(gateway.read(&[]))), "one\ntwo\n");
+}
+
+#[test]
+fn a_follower_sees_what_comes() {
+    let gateway = Gateway::start(&[]);
+    succeeded(gateway.append(&["--create"], b"old\n"));
+    let mut follower = gateway.command(&["read", STREAM, "--follow"]).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "old");
+    succeeded(gateway.append(&[], b"new\n"));
+    assert_eq!(lines.next().unwrap().unwrap(), "new");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn whoever_stops_listening_is_not_an_error() {
+    let gateway = Gateway::start(&[]);
+    succeeded(gateway.append(&["--create"], &b"some text that fills pipes\n".repeat(50_000)));
+    let mut reader = gateway.command(&["read", STREAM]).spawn().unwrap();
+    let mut some = [0; 4];
+    reader.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let output = reader.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn failure_is_1_and_misuse_is_2() {
+    let gateway = Gateway::start(&[]);
+    for (code, words) in [
+        (1, &["read", "my-basin-01/none"][..]),
+        (1, &["append", "no-such-basin/none"]),
+        (1, &["read", STREAM, "--addr", "http://127.0.0.1:1"]),
+        (1, &["serve", "--listen", "127.0.0.1:0", "--tls-cert", "missing.pem", "--tls-key", "missing.pem"]),
+        (2, &["read", "no-slash"]),
+        (2, &["serve", "--listen", "0.0.0.0:0"]),
+        (2, &["append", STREAM, "--linger", "soon"]),
+    ] {
+        let output = gateway.run(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert!(complaint(&output).starts_with("s2s-gateway: "), "{output:?}");
+    }
+    assert_eq!(run(&["read"]).status.code(), Some(2));
+    assert_eq!(run(&["read", STREAM, "--follow", "--wait", "1"]).status.code(), Some(2));
+    for help in [&["--help"][..], &["serve", "--help"], &["append", "-h"], &["read", "-h"], &["--version"]] {
+        assert_eq!(run(help).status.code(), Some(0), "{help:?}");
+    }
+}
+
+#[test]
+fn tls_with_a_certificate_made_at_start() {
+    let gateway = Gateway::start(&["--tls-self-signed"]);
+    assert!(gateway.url.starts_with("https://127.0.0.1:"), "{}", gateway.url);
+    succeeded(gateway.append(&["--create", "--insecure"], b"secret\n"));
+    assert_eq!(stdout(&succeeded(gateway.read(&["--insecure"]))), "secret\n");
+    let wary = gateway.read(&[]);
+    assert_eq!(wary.status.code(), Some(1), "nobody knows this certificate");
+    assert!(complaint(&wary).contains("cannot connect"), "{wary:?}");
+}
+
+#[test]
+fn told_to_stop_it_acknowledges_what_was_sent_and_ends() {
+    let mut gateway = Gateway::start(&["--drain-timeout", "1s"]);
+    let mut appender =
+        gateway.command(&["append", STREAM, "--create", "--linger", "0"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut follower = gateway.command(&["read", STREAM, "--follow"]);
+    let mut input = appender.stdin.take().unwrap();
+    input.write_all(b"one\ntwo\n").unwrap();
+    // The stream is there when the first line was appended: wait for it, and see that line come.
+    let mut follower = loop {
+        let mut process = follower.spawn().unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        if out.read_line(&mut line).unwrap() > 0 {
+            assert_eq!(line, "one\n");
+            break process;
+        }
+        process.wait().unwrap();
+    };
+    gateway.signal("TERM");
+    drop(input);
+    let appended = succeeded(appender.wait_with_output().unwrap());
+    assert!(stdout(&appended).starts_with("appended 2 records, tail 2 @ "));
+    // The follower hears of it at its next heartbeat or, earlier here, at the deadline; it has nowhere else to go.
+    assert!(gateway.process.wait().unwrap().success());
+    assert_eq!(follower.wait().unwrap().code(), Some(1));
+}
