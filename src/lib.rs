@@ -11,6 +11,7 @@
 //! | [`wire`] | bytes ↔ values: S2S frames, compression, protobuf, JSON, error bodies | rules of a stream, sockets |
 //! | [`sequence`] | the rules of a stream: admit an input, plan a read | bytes on the wire, storage |
 //! | [`store`] | durability: the traits, the contract suite, the backends | any rule of the protocol |
+//! | [`usage`] | usage metrics: counted, kept in buckets, asked for | HTTP, what a stream is |
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
@@ -28,8 +29,10 @@
 //!               ┌───────────┤
 //!            client      server
 //!               │     ┌─────┴─────┐
-//!               │  streams    telemetry
-//!               │     ├───────┐
+//!               │  streams ──────┐
+//!               │     ├───────┐  │
+//!               │   usage     │ telemetry
+//!               │     ├───────┼───────┐
 //!               └── wire  sequence  store
 //!                     └───────┼───────┘
 //!                           types

@@ -99,7 +99,9 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
         self.put_outcomes(cx, advice(phase), &mut out);
-        if self.over && let Some(request) = self.request.take() {
+        if self.over
+            && let Some(request) = self.request.take()
+        {
             discard::rest(request);
         }
         match (out.is_empty(), self.over) {

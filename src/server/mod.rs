@@ -6,7 +6,8 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
-//! | `operations` | one function for each operation |
+//! | `operations`, `locations`, `metrics` | one function for each operation |
+//! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
 //! | `discard` | what is left of requests that were refused early |
 //!
@@ -18,6 +19,9 @@ mod discard;
 mod drain;
 mod http2;
 mod listener;
+mod locations;
+mod metering;
+mod metrics;
 mod operations;
 mod read_pump;
 mod request;
@@ -36,7 +40,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{streams::Streams, telemetry::Telemetry};
+use crate::{clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
@@ -48,17 +52,21 @@ struct Gateway {
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
+    location: LocationName,
 }
 
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let since = clock::instant();
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                self.perform(route, &parts, &mut body).await
+                let answer = self.perform(route, &parts, &mut body).await;
+                self.meter(route, &parts, &answer, since);
+                answer
             }
             Err(no_route) => Err(no_route.into()),
         };

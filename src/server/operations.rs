@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-type Answer = Result<Response<Body>, Refusal>;
+pub(super) type Answer = Result<Response<Body>, Refusal>;
 
 /// A request's body, for the one operation that takes it; what is left there nobody read.
 pub(super) type Untaken = Option<Incoming>;
@@ -35,6 +35,12 @@ impl Gateway {
         match route {
             Route::Health => Ok(self.health()),
             Route::Metrics => Ok(self.metrics()),
+            Route::AccountMetrics => self.account_metrics(parts).await,
+            Route::BasinMetrics(basin) => self.basin_metrics(basin, parts).await,
+            Route::StreamMetrics(basin, stream) => self.stream_metrics(basin, stream, parts).await,
+            Route::ListLocations => Ok(self.list_locations()),
+            Route::GetDefaultLocation => Ok(self.get_default_location()),
+            Route::SetDefaultLocation => self.set_default_location(parts, body).await,
             Route::ListBasins => self.list_basins(parts).await,
             Route::CreateBasin => self.create_basin(parts, body).await,
             Route::GetBasin(basin) => self.get_basin(basin).await,
@@ -71,6 +77,7 @@ impl Gateway {
     }
 
     fn metrics(&self) -> Response<Body> {
+        self.note_basin_bytes();
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
@@ -94,17 +101,18 @@ struct Place {
 impl Gateway {
     async fn list_basins(&self, parts: &Parts) -> Answer {
         let list = params::list_basins(parts.uri.query())?;
-        let page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
+        let mut page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
+        page.entries = page.entries.into_iter().map(|info| self.with_location(info)).collect();
         Ok(respond::json(StatusCode::OK, json::encode_basins(&page)))
     }
 
     async fn create_basin(&self, parts: &Parts, body: &mut Untaken) -> Answer {
         let token = request::request_token(&parts.headers)?;
         let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
-        let wish = BasinWish { config: create.config, location: create.location };
+        let wish = BasinWish { config: create.config, location: self.known_location(create.location)? };
         let (info, result) = self.streams.create_basin(&create.name, wish, token).await?;
         // The same request again is 200 for basins, and 201 for streams (control-plane.md §4.2, §5.2).
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
     async fn get_basin(&self, basin: &str) -> Answer {
@@ -115,9 +123,9 @@ impl Gateway {
     async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let name = request::basin_in_path(basin)?;
         let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
-        let wish = BasinWish { config: ensure.config, location: ensure.location };
+        let wish = BasinWish { config: ensure.config, location: self.known_location(ensure.location)? };
         let (info, result) = self.streams.ensure_basin(&name, wish).await?;
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
     async fn delete_basin(&self, basin: &str) -> Answer {
@@ -196,7 +204,7 @@ impl Gateway {
     async fn append_session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
         let layer = request::stream_config(&parts.headers)?;
         let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let session = self.streams.append_session(stream);
+        let session = self.streams.append_session(stream).over(request::connection(parts));
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
         let pump = AppendPump::new(request, session, self.drain.watch(), self.telemetry.clone(), open);
@@ -206,7 +214,7 @@ impl Gateway {
     async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
         let layer = request::stream_config(&parts.headers)?;
         let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
-        let session = self.streams.read_session(stream, read).await?;
+        let session = self.streams.read_session(stream, read).await?.over(request::connection(parts));
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let pump = ReadPump::new(session, compression, self.drain.watch(), self.telemetry.clone(), open);
@@ -217,7 +225,7 @@ impl Gateway {
         let layer = request::stream_config(&parts.headers)?;
         let input = append_input(parts, body).await?;
         let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let ack = self.streams.append(stream, &input).await?;
+        let ack = self.streams.append_session(stream).over(request::connection(parts)).append(&input).await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
@@ -270,7 +278,7 @@ async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, 
 }
 
 /// The body of a request that must be JSON.
-async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
     match request::body_type(headers) {
         BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
         _ => Err(ApiError::new(

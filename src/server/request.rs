@@ -8,7 +8,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::{
-    types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
+    types::{
+        ApiError, BasinName, Compression, ConnectionId, ErrorCode, NameError, RequestToken, StreamConfigLayer,
+        StreamName,
+    },
     wire::{
         inflate, json,
         negotiate::{self, Accept, BodyType, S2Format},
@@ -55,6 +58,11 @@ pub(super) fn basin(parts: &Parts, basin_host: Option<&BasinHost>) -> Result<Bas
         (None, None) => return Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-basin`")),
     };
     BasinName::new(name).map_err(|error| invalid_header("s2-basin", error))
+}
+
+/// The connection that the request came over.
+pub(super) fn connection(parts: &Parts) -> ConnectionId {
+    *parts.extensions.get().expect("the listener puts it on every request")
 }
 
 /// A basin's name from a path.

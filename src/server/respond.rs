@@ -9,6 +9,7 @@ use crate::{
     store::StoreError,
     streams::Failure,
     types::{ApiError, Compression, ErrorCode, Provision},
+    usage::UsageError,
     wire::{self, FrameBuf, InputError},
 };
 
@@ -57,6 +58,7 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         Failure::BasinDeletionPending(_) => ErrorCode::BasinDeletionPending,
         Failure::StreamDeletionPending => ErrorCode::StreamDeletionPending,
         Failure::BasinExists(_) | Failure::StreamExists(..) => ErrorCode::ResourceAlreadyExists,
+        Failure::BasinElsewhere(..) => ErrorCode::Invalid,
         Failure::Conflict => ErrorCode::TransactionConflict,
         Failure::Unsupported(_) => ErrorCode::NotImplemented,
         Failure::Rejected(rejection) => match *rejection {
@@ -73,6 +75,17 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         },
     };
     ApiError::new(code, failure.to_string())
+}
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        let code = match &error {
+            UsageError::Store(StoreError::Closed(_)) => ErrorCode::Unavailable,
+            UsageError::Store(_) | UsageError::Entry(_) => ErrorCode::Storage,
+            UsageError::Contended => ErrorCode::TransactionConflict,
+        };
+        ApiError::new(code, error.to_string())
+    }
 }
 
 /// What an input that could not be read is to a client; `malformed` is the code for bytes that do not decode.
@@ -199,6 +212,7 @@ mod tests {
             (Failure::StreamDeletionPending, 409, "stream_deletion_pending"),
             (Failure::BasinExists(basin.clone()), 409, "resource_already_exists"),
             (Failure::StreamExists(basin, stream), 409, "resource_already_exists"),
+            (Failure::BasinElsewhere(BasinName::new("my-basin-01").unwrap(), "eu".into()), 422, "invalid"),
             (Failure::Conflict, 409, "transaction_conflict"),
             (Failure::Unsupported("not here"), 501, "not_implemented"),
             (Rejection::FencingTokenMismatch { current: token }.into(), 412, "fencing_token_mismatch"),

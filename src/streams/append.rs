@@ -10,6 +10,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -111,6 +112,13 @@ impl AppendSession {
         let permit = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
         Poll::Ready(permit)
+    }
+
+    /// Appends one batch and waits until it is durable.
+    pub async fn append(mut self, input: &AppendInput) -> Result<AppendAck, Failure> {
+        poll_fn(|cx| self.poll_append(cx, input)).await;
+        let outcome = poll_fn(|cx| self.poll_ack(cx)).await;
+        outcome.expect("an input was put in, so there is an outcome")
     }
 
     /// No more inputs come; the session ends when those accepted are acknowledged.

@@ -2,6 +2,7 @@
 //!
 //! It knows no HTTP: requests come in as values, and go out as values or as a [`Failure`].
 
+mod activity;
 mod append;
 mod background;
 mod catalogue;
@@ -16,7 +17,6 @@ mod waiters;
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -125,10 +125,7 @@ impl Streams {
 
     /// Appends one batch and waits until it is durable.
     pub async fn append(&self, stream: Arc<Stream>, input: &AppendInput) -> Result<AppendAck, Failure> {
-        let mut session = self.append_session(stream);
-        poll_fn(|cx| session.poll_append(cx, input)).await;
-        let outcome = poll_fn(|cx| session.poll_ack(cx)).await;
-        outcome.expect("an input was put in, so there is an outcome")
+        self.append_session(stream).append(input).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so.

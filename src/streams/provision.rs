@@ -47,6 +47,7 @@ impl Streams {
         if found.entry.deleted_at.is_some() {
             return Err(Failure::BasinDeletionPending(name.clone()));
         }
+        check_location(name, &found.entry, &wish)?;
         if found.entry.config == wish.config {
             return Ok((basin_info(name, found.entry), Provision::Noop));
         }
@@ -290,6 +291,14 @@ impl Streams {
                 Err(Failure::StreamNotFound(basin.clone(), name.clone()))
             }
         }
+    }
+}
+
+/// A basin stays where it was made; one that was made nowhere in particular is wherever it is asked for.
+fn check_location(name: &BasinName, entry: &BasinEntry, wish: &BasinWish) -> Result<(), Failure> {
+    match (&entry.location, &wish.location) {
+        (Some(is), Some(wished)) if is != wished => Err(Failure::BasinElsewhere(name.clone(), is.clone())),
+        _ => Ok(()),
     }
 }
 

@@ -173,6 +173,12 @@ impl BasinNamePart {
     }
 }
 
+impl From<BasinName> for BasinNamePart {
+    fn from(name: BasinName) -> Self {
+        Self(name.0)
+    }
+}
+
 text_newtype! {
     /// The beginning of a stream's name, or a name to list after; may be empty.
     StreamNamePart
@@ -192,6 +198,12 @@ impl StreamNamePart {
         within(what, text, MAX_STREAM_NAME_LEN)?;
         without_nul(what, text)?;
         Ok(Self(text.into()))
+    }
+}
+
+impl From<StreamName> for StreamNamePart {
+    fn from(name: StreamName) -> Self {
+        Self(name.0)
     }
 }
 

@@ -43,10 +43,7 @@ use self::{
 use crate::{
     clock::Clock,
     store::{Store, StoreError},
-    types::{
-        AccountOperation, BasinName, BasinOperation, MetricQueryError, RangeLimits, StorageClass, StreamName,
-        epoch_seconds,
-    },
+    types::{AccountOperation, BasinName, BasinOperation, RangeLimits, StorageClass, StreamName, epoch_seconds},
     wire::catalogue::EntryError,
 };
 
@@ -83,9 +80,6 @@ pub enum UsageError {
     /// Others wrote the same page each time it was tried.
     #[error("usage is written by others all the time, try again")]
     Contended,
-    /// The question cannot be answered.
-    #[error(transparent)]
-    Query(#[from] MetricQueryError),
 }
 
 /// Usage of everything that goes through this process.

@@ -14,6 +14,7 @@ use s2s_gateway::{
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
+    types::LocationName,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -36,6 +37,7 @@ impl Default for Setup {
                 tls: None,
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
+                location: LocationName::default(),
             },
         }
     }
