@@ -198,7 +198,7 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
-        if let Err(error) = self.usage.flush().await {
+        if let Err(error) = self.usage.finish().await {
             tracing::warn!(%error, "the last usage was not written down");
         }
         self.store.close().await

@@ -229,7 +229,7 @@ impl StreamUsage {
 
 /// Counts what one session, or one request, appends (`control-plane.md` §8.2).
 ///
-/// Bytes count as they become durable. All appends over one connection within a minute are one operation.
+/// Bytes count as they are acknowledged; what a session that broke off never heard of does not. All appends over one connection within a minute are one operation.
 #[derive(Debug)]
 pub struct AppendMeter {
     stream: Arc<StreamUsage>,
@@ -247,7 +247,7 @@ impl AppendMeter {
         self.session.connection = Some(connection);
     }
 
-    /// A batch of so many metered bytes became durable.
+    /// A batch of so many metered bytes was acknowledged.
     pub fn appended(&mut self, metered: usize) {
         let class = self.stream.class();
         self.stream.basin.append_bytes[class].add(metered as u64);

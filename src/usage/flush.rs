@@ -109,6 +109,12 @@ impl Usage {
         account.and(basins).and(streams).and(rolled)
     }
 
+    /// Writes down everything, before the store is closed.
+    pub async fn finish(&self) -> Result<(), UsageError> {
+        self.flush.lock().await.sampled.clear();
+        self.flush().await
+    }
+
     async fn flush_account(&self, now: u32) -> Result<(), UsageError> {
         let counted = self.account.take();
         let written = self.write(&Scope::Account, now, &counted).await;

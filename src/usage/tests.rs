@@ -265,6 +265,18 @@ async fn a_size_is_written_once_a_minute_and_the_last_one_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn at_the_end_everything_is_written() {
+    let world = World::new();
+    let orders = world.open("orders", 1);
+    world.flush_at(T0, |_| {}).await;
+    orders.set_stored(2);
+    append(&world.usage, 7);
+    world.usage.finish().await.unwrap();
+    assert_eq!(world.stored("orders", T0, T0 + 60).await, [(T0, 2)]);
+    assert_eq!(world.appended(Interval::Minute, T0, T0 + 60).await, [(T0, 7)]);
+}
+
+#[tokio::test]
 async fn a_deleted_stream_keeps_nothing() {
     let mut world = World::new();
     let orders = world.open("orders", 100);

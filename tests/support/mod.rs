@@ -9,7 +9,7 @@ mod shared_store;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     server::{Certificate, Server, ServerConfig},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
@@ -25,6 +25,7 @@ pub struct Setup {
     pub memory_limit: usize,
     pub streams: StreamsConfig,
     pub server: ServerConfig,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -39,6 +40,7 @@ impl Default for Setup {
                 basin_host: None,
                 location: LocationName::default(),
             },
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -64,13 +66,13 @@ impl Setup {
     /// Two gateways that serve the same streams, as if each were a process of its own over a store they share.
     pub async fn start_two(self) -> (Gateway, Gateway) {
         let streams = self.service(2);
-        let second = Self { server: self.server.clone(), ..self };
+        let second = Self { server: self.server.clone(), clock: self.clock.clone(), ..self };
         (self.serve(streams.clone()).await, second.serve(streams).await)
     }
 
     fn service(&self, gateways: usize) -> Arc<Streams> {
         let store = SharedStore::new(MemoryStore::new(self.memory_limit), gateways);
-        Streams::new(Arc::new(store), Arc::new(SystemClock), self.streams)
+        Streams::new(Arc::new(store), self.clock.clone(), self.streams)
     }
 
     async fn serve(self, streams: Arc<Streams>) -> Gateway {
