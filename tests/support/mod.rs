@@ -1,6 +1,7 @@
 //! A gateway of the test's own: in this process, on a port that the system chose, over memory.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod http1;
 pub mod peer;
 pub mod proxy;
 pub mod raw;

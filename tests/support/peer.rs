@@ -51,6 +51,14 @@ pub async fn until(condition: impl Fn() -> bool) {
     .await
 }
 
+/// Settings of a peer that lets many small frames lie unread, as sessions that a test does not look at do: h2 takes half
+/// of the connection's window for what it bears of them.
+pub fn settings() -> Builder {
+    let mut settings = Builder::new();
+    settings.initial_window_size(4 * 1024 * 1024).initial_connection_window_size(32 * 1024 * 1024);
+    settings
+}
+
 /// One connection.
 pub struct Peer {
     requests: SendRequest<Bytes>,
@@ -60,7 +68,7 @@ pub struct Peer {
 
 impl Peer {
     pub async fn connect(gateway: &Gateway) -> Self {
-        Self::connect_with(gateway, &Builder::new()).await
+        Self::connect_with(gateway, &settings()).await
     }
 
     /// With settings of choice: windows, frame sizes.
@@ -144,6 +152,11 @@ impl Peer {
     /// There and back: what was sent before has arrived, and the server is up.
     pub async fn ping(&mut self) {
         within(self.pings.ping(h2::Ping::opaque())).await.unwrap();
+    }
+
+    /// Whether the server lets another request begin here; not after its GOAWAY.
+    pub async fn takes_requests(&self) -> bool {
+        within(self.requests.clone().ready()).await.is_ok()
     }
 
     /// Drops the TCP connection.
