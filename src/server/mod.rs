@@ -7,7 +7,8 @@
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
 //! | `identity` | who asks, and what they reach |
-//! | `operations`, `tokens` | one function for each operation |
+//! | `operations`, `tokens`, `locations`, `metrics` | one function for each operation |
+//! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
 //! | `discard` | what is left of requests that were refused early |
 //!
@@ -20,6 +21,9 @@ mod drain;
 mod http2;
 mod identity;
 mod listener;
+mod locations;
+mod metering;
+mod metrics;
 mod operations;
 mod read_pump;
 mod request;
@@ -39,7 +43,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{auth::Authority, streams::Streams, telemetry::Telemetry};
+use crate::{auth::Authority, clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
@@ -52,20 +56,24 @@ struct Gateway {
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
+    location: LocationName,
 }
 
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let since = clock::instant();
         let (mut parts, body) = request.into_parts();
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                match self.admit(route, &parts.headers, &mut parts.extensions).await {
+                let answer = match self.admit(route, &parts.headers, &mut parts.extensions).await {
                     Ok(()) => self.perform(route, &parts, &mut body).await,
                     Err(error) => Err(error.into()),
-                }
+                };
+                self.meter(route, &parts, &answer, since);
+                answer
             }
             Err(no_route) => Err(no_route.into()),
         };

@@ -12,6 +12,7 @@ mod config;
 mod error;
 pub(crate) mod layout;
 pub mod limits;
+mod location;
 mod name;
 mod position;
 mod read;
@@ -22,6 +23,7 @@ mod secret;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
+mod usage;
 
 pub use access_token::{AccessTokenEntry, AccessTokenInfo, Expiry, TokenHash};
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
@@ -34,6 +36,7 @@ pub use config::{
     BasinConfig, Cipher, RetentionPolicy, StorageClass, StreamConfig, StreamConfigLayer, Timestamping, TimestampingMode,
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
+pub use location::{LocationInfo, LocationName};
 pub use name::{
     AccessTokenId, AccessTokenIdPart, BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart,
 };
@@ -49,3 +52,8 @@ pub use scope::{
 };
 pub use secret::{EmptySecret, Secret};
 pub use stream::{Head, StreamId};
+pub use usage::{
+    AccountMetricSet, AccountOperation, BasinMetricSet, BasinOperation, ConnectionId, Interval, Metric, MetricQuery,
+    MetricQueryError, MetricSet, MetricUnit, RANGE_LEEWAY, RangeLimits, StoredSize, StreamMetricSet, TimeRange,
+    UsagePage, epoch_seconds,
+};

@@ -35,12 +35,14 @@ mod frame_codec;
 pub mod fuzz;
 pub mod json;
 pub mod lines;
+pub mod metrics_query;
 pub mod negotiate;
 pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
 pub mod token;
+pub mod usage;
 #[cfg(test)]
 mod worked_frames;
 

@@ -16,6 +16,7 @@ use s2s_gateway::{
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
+    types::LocationName,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -40,6 +41,7 @@ impl Default for Setup {
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
                 auth: AuthConfig::Off,
+                location: LocationName::default(),
             },
             clock: Arc::new(SystemClock),
         }
