@@ -12,6 +12,7 @@
 //! | [`sequence`] | the rules of a stream: admit an input, plan a read | bytes on the wire, storage |
 //! | [`encryption`] | records with the customer's key: what is encrypted, and how | rules of a stream, storage, randomness |
 //! | [`store`] | durability: the traits, the contract suite, the backends | any rule of the protocol |
+//! | [`usage`] | usage metrics: counted, kept in buckets, asked for | HTTP, what a stream is |
 //! | [`streams`] | the service: open streams, append and read sessions, the catalogue | HTTP |
 //! | [`auth`] | access tokens: issued, kept, recognised, revoked; who asks, and what they may | HTTP, streams |
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
@@ -30,8 +31,10 @@
 //!               ┌───────────┤
 //!            client      server
 //!               │     ┌─────┼────────┐
-//!               │  streams  auth  telemetry
-//!               │     ├─────┴─┬───────┬─────────┐
+//!               │  streams  auth  telemetry ◄─ streams
+//!               │     ├──────────────┬──────────┐
+//!               │   usage, auth      │          │
+//!               │     ├───────┬──────┴┐         │
 //!               └── wire  sequence  store  encryption
 //!                     └───────┼───────┴─────────┘
 //!                           types
@@ -64,4 +67,5 @@ pub mod store;
 pub mod streams;
 pub mod telemetry;
 pub mod types;
+pub mod usage;
 pub mod wire;

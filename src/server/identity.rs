@@ -54,6 +54,12 @@ const fn admission(route: Route<'_>) -> Admission {
         Route::ListAccessTokens => &[Op::ListAccessTokens],
         Route::IssueAccessToken => &[Op::IssueAccessToken],
         Route::RevokeAccessToken(_) => &[Op::RevokeAccessToken],
+        Route::AccountMetrics => &[Op::AccountMetrics],
+        Route::BasinMetrics(_) => &[Op::BasinMetrics],
+        Route::StreamMetrics(..) => &[Op::StreamMetrics],
+        Route::ListLocations => &[Op::ListLocations],
+        Route::GetDefaultLocation => &[Op::GetDefaultLocation],
+        Route::SetDefaultLocation => &[Op::SetDefaultLocation],
     })
 }
 

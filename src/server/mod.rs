@@ -8,7 +8,8 @@
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `identity` | who asks, and what they reach |
-//! | `operations`, `tokens` | one function for each operation |
+//! | `operations`, `tokens`, `locations`, `metrics` | one function for each operation |
+//! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
 //! | `discard` | what is left of requests that were refused early |
@@ -23,6 +24,9 @@ mod drain;
 mod http2;
 mod identity;
 mod listener;
+mod locations;
+mod metering;
+mod metrics;
 mod operations;
 mod read_feed;
 mod read_pump;
@@ -44,7 +48,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{auth::Authority, streams::Streams, telemetry::Telemetry};
+use crate::{auth::Authority, clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
 pub use cors::Cors;
 pub use listener::{BindError, Server, ServerConfig};
@@ -59,11 +63,13 @@ struct Gateway {
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
     cors: Cors,
+    location: LocationName,
 }
 
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let since = clock::instant();
         let (mut parts, body) = request.into_parts();
         if let Some(allowed) = self.cors.preflight(&parts) {
             return Ok(allowed);
@@ -72,10 +78,12 @@ impl Gateway {
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                match self.admit(route, &parts.headers, &mut parts.extensions).await {
+                let answer = match self.admit(route, &parts.headers, &mut parts.extensions).await {
                     Ok(()) => self.perform(route, &parts, &mut body).await,
                     Err(error) => Err(error.into()),
-                }
+                };
+                self.meter(route, &parts, &answer, since);
+                answer
             }
             Err(no_route) => Err(no_route.into()),
         };

@@ -41,6 +41,12 @@ impl Gateway {
         match route {
             Route::Health => Ok(self.health()),
             Route::Metrics => Ok(self.metrics()),
+            Route::AccountMetrics => self.account_metrics(parts).await,
+            Route::BasinMetrics(basin) => self.basin_metrics(basin, parts).await,
+            Route::StreamMetrics(basin, stream) => self.stream_metrics(basin, stream, parts).await,
+            Route::ListLocations => Ok(self.list_locations()),
+            Route::GetDefaultLocation => Ok(self.get_default_location()),
+            Route::SetDefaultLocation => self.set_default_location(parts, body).await,
             Route::ListBasins => self.list_basins(parts).await,
             Route::CreateBasin => self.create_basin(parts, body).await,
             Route::GetBasin(basin) => self.get_basin(basin, parts).await,
@@ -81,6 +87,7 @@ impl Gateway {
     }
 
     fn metrics(&self) -> Response<Body> {
+        self.note_basin_bytes();
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
@@ -107,10 +114,11 @@ struct Place {
 impl Gateway {
     async fn list_basins(&self, parts: &Parts) -> Answer {
         let reached = identity::reached_basins(parts, params::list_basins(parts.uri.query())?)?;
-        let page = match reached.list() {
+        let mut page = match reached.list() {
             Some(list) => self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?,
             None => Page::EMPTY,
         };
+        page.entries = page.entries.into_iter().map(|info| self.with_location(info)).collect();
         Ok(respond::json(StatusCode::OK, json::encode_basins(&reached.told(page, basin_name))))
     }
 
@@ -118,10 +126,10 @@ impl Gateway {
         let token = request::request_token(&parts.headers)?;
         let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
         let name = identity::reached_basin(parts, create.name)?;
-        let wish = BasinWish { config: create.config, location: create.location };
+        let wish = BasinWish { config: create.config, location: self.known_location(create.location)? };
         let (info, result) = self.streams.create_basin(&name, wish, token).await?;
         // The same request again is 200 for basins, and 201 for streams (control-plane.md §4.2, §5.2).
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
     async fn get_basin(&self, basin: &str, parts: &Parts) -> Answer {
@@ -133,9 +141,9 @@ impl Gateway {
     async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
         let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
-        let wish = BasinWish { config: ensure.config, location: ensure.location };
+        let wish = BasinWish { config: ensure.config, location: self.known_location(ensure.location)? };
         let (info, result) = self.streams.ensure_basin(&name, wish, identity::of(parts)?.operations()).await?;
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
     async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
@@ -241,7 +249,7 @@ impl Gateway {
         let layer = request::stream_config(&parts.headers)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.append_session(stream, key.as_ref())?;
+        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
         let pump = AppendPump::new(request, session, self.drain.watch(), guard, self.telemetry.clone(), open);
@@ -254,7 +262,7 @@ impl Gateway {
         let layer = request::stream_config(&parts.headers)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.read_session(stream, key.as_ref(), read).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), read).await?.over(request::connection(parts));
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
@@ -286,7 +294,8 @@ impl Gateway {
         identity::of(parts)?.operations().permit_commands(&input.batch)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
-        let ack = self.streams.append(stream, key.as_ref(), &input).await?;
+        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
+        let ack = session.append(&input).await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),

@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use crate::{
     encryption::KeyMaterial,
     types::{
-        AccessTokenId, ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer,
-        StreamName,
+        AccessTokenId, ApiError, BasinName, Compression, ConnectionId, ErrorCode, NameError, RequestToken,
+        StreamConfigLayer, StreamName,
     },
     wire::{
         inflate, json,
@@ -60,6 +60,11 @@ pub(super) fn basin(parts: &Parts, basin_host: Option<&BasinHost>) -> Result<Bas
         (None, None) => return Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-basin`")),
     };
     BasinName::new(name).map_err(|error| invalid_header("s2-basin", error))
+}
+
+/// The connection that the request came over.
+pub(super) fn connection(parts: &Parts) -> ConnectionId {
+    *parts.extensions.get().expect("the listener puts it on every request")
 }
 
 /// A basin's name from a path.

@@ -10,6 +10,7 @@ use crate::{
     store::StoreError,
     streams::Failure,
     types::{ApiError, Compression, Denied, ErrorCode, Provision},
+    usage::UsageError,
     wire::{self, FrameBuf, InputError},
 };
 
@@ -90,6 +91,7 @@ pub(super) fn api_error(failure: Failure) -> ApiError {
         Failure::BasinDeletionPending(_) => ErrorCode::BasinDeletionPending,
         Failure::StreamDeletionPending => ErrorCode::StreamDeletionPending,
         Failure::BasinExists(_) | Failure::StreamExists(..) => ErrorCode::ResourceAlreadyExists,
+        Failure::BasinElsewhere(..) => ErrorCode::Invalid,
         Failure::Conflict => ErrorCode::TransactionConflict,
         Failure::Key(_) => ErrorCode::BadHeader,
         Failure::Decryption(_) => ErrorCode::DecryptionFailed,
@@ -111,6 +113,17 @@ const fn store_code(error: &StoreError) -> ErrorCode {
         StoreError::Full(_) => ErrorCode::RateLimited,
         StoreError::NotDone(_) | StoreError::Unknown(_) | StoreError::Damaged(_) => ErrorCode::Storage,
         StoreError::Closed(_) => ErrorCode::Unavailable,
+    }
+}
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        let code = match &error {
+            UsageError::Store(error) => store_code(error),
+            UsageError::Entry(_) => ErrorCode::Storage,
+            UsageError::Contended => ErrorCode::TransactionConflict,
+        };
+        ApiError::new(code, error.to_string())
     }
 }
 
@@ -261,6 +274,7 @@ mod tests {
             (Failure::StreamDeletionPending, 409, "stream_deletion_pending"),
             (Failure::BasinExists(basin.clone()), 409, "resource_already_exists"),
             (Failure::StreamExists(basin, stream), 409, "resource_already_exists"),
+            (Failure::BasinElsewhere(BasinName::new("my-basin-01").unwrap(), "eu".into()), 422, "invalid"),
             (Failure::Conflict, 409, "transaction_conflict"),
             (KeyError::Missing { cipher: Cipher::Aegis256 }.into(), 400, "bad_header"),
             (DecryptionFailed { seq_num: SeqNum::FIRST }.into(), 400, "decryption_failed"),

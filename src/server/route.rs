@@ -7,6 +7,11 @@ use http::Method;
 enum Place<'a> {
     Health,
     Metrics,
+    AccountMetrics,
+    BasinMetrics(&'a str),
+    StreamMetrics(&'a str, &'a str),
+    Locations,
+    DefaultLocation,
     Basins,
     Basin(&'a str),
     AccessTokens,
@@ -23,7 +28,15 @@ enum Place<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Health,
+    /// `GET /metrics`: what Prometheus reads.
     Metrics,
+    /// `GET /v1/metrics`: usage.
+    AccountMetrics,
+    BasinMetrics(&'a str),
+    StreamMetrics(&'a str, &'a str),
+    ListLocations,
+    GetDefaultLocation,
+    SetDefaultLocation,
     ListBasins,
     CreateBasin,
     GetBasin(&'a str),
@@ -77,6 +90,11 @@ fn place(path: &str) -> Option<Place<'_>> {
     let mut segments = path.strip_prefix("/v1/")?.split('/');
     let place = match (segments.next()?, segments.next(), segments.next(), segments.next()) {
         ("session", None, ..) => Place::ShortSession,
+        ("metrics", None, ..) => Place::AccountMetrics,
+        ("metrics", Some(basin), None, _) => Place::BasinMetrics(basin),
+        ("metrics", Some(basin), Some(stream), None) => Place::StreamMetrics(basin, stream),
+        ("locations", None, ..) => Place::Locations,
+        ("locations", Some("default"), None, _) => Place::DefaultLocation,
         ("basins", None, ..) => Place::Basins,
         ("basins", Some(basin), None, _) => Place::Basin(basin),
         ("access-tokens", None, ..) => Place::AccessTokens,
@@ -90,7 +108,8 @@ fn place(path: &str) -> Option<Place<'_>> {
     };
     // A trailing slash is another path, not an empty name.
     match place {
-        Place::Basin("") | Place::Stream("") | Place::AccessToken("") => None,
+        Place::Basin("") | Place::Stream("") | Place::AccessToken("") | Place::BasinMetrics("") => None,
+        Place::StreamMetrics("", _) | Place::StreamMetrics(_, "") => None,
         place => Some(place),
     }
 }
@@ -100,6 +119,12 @@ fn operation<'a>(place: Place<'a>, method: &Method) -> Result<Route<'a>, NoRoute
     Ok(match (place, method) {
         (Place::Health, &Method::GET | &Method::HEAD) => Route::Health,
         (Place::Metrics, &Method::GET | &Method::HEAD) => Route::Metrics,
+        (Place::AccountMetrics, &Method::GET) => Route::AccountMetrics,
+        (Place::BasinMetrics(basin), &Method::GET) => Route::BasinMetrics(basin),
+        (Place::StreamMetrics(basin, stream), &Method::GET) => Route::StreamMetrics(basin, stream),
+        (Place::Locations, &Method::GET) => Route::ListLocations,
+        (Place::DefaultLocation, &Method::GET) => Route::GetDefaultLocation,
+        (Place::DefaultLocation, &Method::PUT) => Route::SetDefaultLocation,
         (Place::Basins, &Method::GET) => Route::ListBasins,
         (Place::Basins, &Method::POST) => Route::CreateBasin,
         (Place::Basin(basin), &Method::GET) => Route::GetBasin(basin),
@@ -125,7 +150,9 @@ fn operation<'a>(place: Place<'a>, method: &Method) -> Result<Route<'a>, NoRoute
         (Place::Basin(_) | Place::Stream(_), _) => return not_allowed("GET, PUT, PATCH, DELETE"),
         (Place::AccessTokens, _) => return not_allowed("GET, POST"),
         (Place::AccessToken(_), _) => return not_allowed("DELETE"),
-        (Place::Tail(_), _) => return not_allowed("GET"),
+        (Place::DefaultLocation, _) => return not_allowed("GET, PUT"),
+        (Place::Tail(_) | Place::Locations, _) => return not_allowed("GET"),
+        (Place::AccountMetrics | Place::BasinMetrics(_) | Place::StreamMetrics(..), _) => return not_allowed("GET"),
         (Place::Session(_) | Place::ShortSession, _) => return not_allowed("POST"),
     })
 }
@@ -136,6 +163,12 @@ impl Route<'_> {
         match self {
             Route::Health => "health",
             Route::Metrics => "metrics",
+            Route::AccountMetrics => "account-metrics",
+            Route::BasinMetrics(_) => "basin-metrics",
+            Route::StreamMetrics(..) => "stream-metrics",
+            Route::ListLocations => "list-locations",
+            Route::GetDefaultLocation => "get-default-location",
+            Route::SetDefaultLocation => "set-default-location",
             Route::ListBasins => "list-basins",
             Route::CreateBasin => "create-basin",
             Route::GetBasin(_) => "get-basin-config",
@@ -169,6 +202,12 @@ mod tests {
             ("GET", "/health", Route::Health),
             ("GET", "/ping", Route::Health),
             ("GET", "/metrics", Route::Metrics),
+            ("GET", "/v1/metrics", Route::AccountMetrics),
+            ("GET", "/v1/metrics/my-basin", Route::BasinMetrics("my-basin")),
+            ("GET", "/v1/metrics/my-basin/a%2Fb", Route::StreamMetrics("my-basin", "a%2Fb")),
+            ("GET", "/v1/locations", Route::ListLocations),
+            ("GET", "/v1/locations/default", Route::GetDefaultLocation),
+            ("PUT", "/v1/locations/default", Route::SetDefaultLocation),
             ("GET", "/v1/basins", Route::ListBasins),
             ("POST", "/v1/basins", Route::CreateBasin),
             ("GET", "/v1/basins/my-basin", Route::GetBasin("my-basin")),
@@ -218,6 +257,12 @@ mod tests {
             "/v1/streams/a/records/tail/",
             "/v1/streams/a/session/x",
             "/v1/nothing",
+            "/v1/metrics/",
+            "/v1/metrics/a/",
+            "/v1/metrics/a/b/c",
+            "/v1/locations/",
+            "/v1/locations/local",
+            "/v1/locations/default/",
             "/health/",
         ] {
             assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
@@ -234,6 +279,9 @@ mod tests {
             ("PUT", "/v1/streams/a/records", "GET, POST"),
             ("POST", "/v1/streams/a/records/tail", "GET"),
             ("GET", "/v1/streams/a/session", "POST"),
+            ("POST", "/v1/metrics/my-basin", "GET"),
+            ("PUT", "/v1/locations", "GET"),
+            ("DELETE", "/v1/locations/default", "GET, PUT"),
             ("GET", "/session", "POST"),
             ("POST", "/health", "GET, HEAD"),
         ] {

@@ -10,6 +10,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,7 +26,8 @@ use super::{
 use crate::{
     clock::Clock,
     encryption::RecordCipher,
-    types::{AppendAck, AppendInput, SeqNum},
+    types::{AppendAck, AppendInput, ConnectionId, SeqNum},
+    usage::AppendMeter,
 };
 
 /// A writer's session with a stream (`s2s.md` §6).
@@ -36,7 +38,9 @@ pub struct AppendSession {
     budget: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     waiting: Option<WaitForBytes>,
-    accepted: VecDeque<Accepted>,
+    /// With the metered bytes of each.
+    accepted: VecDeque<(Accepted, usize)>,
+    meter: AppendMeter,
     state: State,
 }
 
@@ -61,6 +65,7 @@ impl AppendSession {
     ) -> Self {
         Self {
             place: stream.enter(),
+            meter: AppendMeter::new(stream.usage().clone()),
             stream,
             cipher,
             budget,
@@ -69,6 +74,12 @@ impl AppendSession {
             accepted: VecDeque::new(),
             state: State::Open,
         }
+    }
+
+    /// The session comes over `connection`: what else is appended over it within a minute is the same operation.
+    pub fn over(mut self, connection: ConnectionId) -> Self {
+        self.meter.set_connection(connection);
+        self
     }
 
     /// Whether the session takes inputs.
@@ -92,7 +103,7 @@ impl AppendSession {
             Some(cipher) => self.stream.append(&sealed(cipher, input), permit, self.clock.now()),
         };
         match outcome {
-            Ok(accepted) => self.accepted.push_back(accepted),
+            Ok(accepted) => self.accepted.push_back((accepted, input.batch.metered())),
             Err(refused) => self.state = State::Failed(refused),
         }
         Poll::Ready(())
@@ -116,6 +127,13 @@ impl AppendSession {
         Poll::Ready(permit)
     }
 
+    /// Appends one batch and waits until it is durable.
+    pub async fn append(mut self, input: &AppendInput) -> Result<AppendAck, Failure> {
+        poll_fn(|cx| self.poll_append(cx, input)).await;
+        let outcome = poll_fn(|cx| self.poll_ack(cx)).await;
+        outcome.expect("an input was put in, so there is an outcome")
+    }
+
     /// No more inputs come; the session ends when those accepted are acknowledged.
     pub fn close(&mut self) {
         if self.is_open() {
@@ -126,10 +144,11 @@ impl AppendSession {
 
     /// The next ack, in the order of the inputs; then the failure that ended the session, if one did; then nothing.
     pub fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendAck, Failure>>> {
-        if let Some(&Accepted { start, end }) = self.accepted.front() {
+        if let Some(&(Accepted { start, end }, metered)) = self.accepted.front() {
             return Poll::Ready(Some(match ready!(self.poll_reached(cx, end.seq_num)) {
                 Ok(tail) => {
                     self.accepted.pop_front();
+                    self.meter.appended(metered);
                     Ok(AppendAck { start, end, tail })
                 }
                 Err(failure) => Err(self.done(failure)),

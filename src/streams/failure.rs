@@ -28,6 +28,9 @@ pub enum Failure {
     /// A stream of that name is there, made by another request.
     #[error("stream {1:?} already exists in basin {0}")]
     StreamExists(BasinName, StreamName),
+    /// The basin lives elsewhere, and basins do not move.
+    #[error("basin {0} is in location {1} and cannot move")]
+    BasinElsewhere(BasinName, String),
     /// Someone else changed the same entry of the catalogue at the same time; nothing was changed here.
     #[error("the catalogue was changed at the same time, try again")]
     Conflict,

@@ -2,6 +2,7 @@
 //!
 //! It knows no HTTP: requests come in as values, and go out as values or as a [`Failure`].
 
+mod activity;
 mod append;
 mod background;
 mod catalogue;
@@ -19,7 +20,6 @@ mod waiters;
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -37,7 +37,9 @@ use crate::{
     encryption::{EncryptionKey, KeyError, KeyMaterial},
     sequence::ReadMode,
     store::{Store, StoreError},
+    telemetry::CommitLatency,
     types::{AppendAck, AppendInput, BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    usage::{self, Usage, UsageConfig},
 };
 
 pub use append::AppendSession;
@@ -54,11 +56,13 @@ pub struct StreamsConfig {
     pub append_in_flight: usize,
     /// How long a stream that nobody uses stays open.
     pub idle_after: Duration,
+    /// How usage is counted and asked for.
+    pub usage: UsageConfig,
 }
 
 impl Default for StreamsConfig {
     fn default() -> Self {
-        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60) }
+        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
     }
 }
 
@@ -91,6 +95,8 @@ pub struct Streams {
     clock: Arc<dyn Clock>,
     budget: Arc<Semaphore>,
     background: Background,
+    usage: Arc<Usage>,
+    commit_latency: CommitLatency,
     open: Mutex<HashMap<StreamKey, Open>>,
     /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
     names: [tokio::sync::Mutex<()>; 64],
@@ -115,11 +121,15 @@ impl Streams {
     /// The service over `store`, with the time of day from `clock`. Needs a running tokio runtime.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: StreamsConfig) -> Arc<Self> {
         let (background, jobs) = Background::new();
+        let usage = Usage::new(store.clone(), clock.clone(), config.usage);
+        tokio::spawn(usage::run(Arc::downgrade(&usage)));
         let streams = Arc::new(Self {
             store,
             clock,
             budget: Arc::new(Semaphore::new(config.append_in_flight.min(Semaphore::MAX_PERMITS))),
             background,
+            usage,
+            commit_latency: CommitLatency::default(),
             open: Mutex::default(),
             names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
@@ -157,10 +167,7 @@ impl Streams {
         key: Option<&KeyMaterial>,
         input: &AppendInput,
     ) -> Result<AppendAck, Failure> {
-        let mut session = self.append_session(stream, key)?;
-        poll_fn(|cx| session.poll_append(cx, input)).await;
-        let outcome = poll_fn(|cx| session.poll_ack(cx)).await;
-        outcome.expect("an input was put in, so there is an outcome")
+        self.append_session(stream, key)?.append(input).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
@@ -205,15 +212,19 @@ impl Streams {
             Some(found) => found.entry,
             None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = self.open_log(&entry).await?;
+        let stream = self.open_log(&key, &entry).await?;
         self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
         Ok(stream)
     }
 
     /// Opens the log of a stream whose name the caller holds, and which is not open.
-    async fn open_log(&self, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
+    async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
         let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
-        Ok(Stream::open(&*self.store, entry, arrivals, self.clock.now(), self.background.clone()).await?)
+        let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
+        let now = self.clock.now();
+        let stream = Stream::open(&*self.store, entry, arrivals, now, background, commit_latency).await?;
+        stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
+        Ok(stream)
     }
 
     async fn make_on_access(
@@ -259,7 +270,20 @@ impl Streams {
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.save_arrivals().await;
+        if let Err(error) = self.usage.finish().await {
+            tracing::warn!(%error, "the last usage was not written down");
+        }
         self.store.close().await
+    }
+
+    /// What is counted of the use of all this.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// How long commits of the store take.
+    pub fn commit_latency(&self) -> &CommitLatency {
+        &self.commit_latency
     }
 
     /// How many streams are open.

@@ -55,6 +55,7 @@ impl Streams {
         if found.entry.deleted_at.is_some() {
             return Err(Failure::BasinDeletionPending(name.clone()));
         }
+        check_location(name, &found.entry, &wish)?;
         if found.entry.config == wish.config {
             return Ok((basin_info(name, found.entry), Provision::Noop));
         }
@@ -226,6 +227,7 @@ impl Streams {
         if let Some(open) = self.open_streams().remove(key) {
             open.stream.delete();
         }
+        self.usage.stream_deleted(basin, name);
         self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), found.entry.id));
         Ok(())
     }
@@ -322,6 +324,14 @@ impl Streams {
                 Err(Failure::StreamNotFound(basin.clone(), name.clone()))
             }
         }
+    }
+}
+
+/// A basin stays where it was made; one that was made nowhere in particular is wherever it is asked for.
+fn check_location(name: &BasinName, entry: &BasinEntry, wish: &BasinWish) -> Result<(), Failure> {
+    match (&entry.location, &wish.location) {
+        (Some(is), Some(wished)) if is != wished => Err(Failure::BasinElsewhere(name.clone(), is.clone())),
+        _ => Ok(()),
     }
 }
 

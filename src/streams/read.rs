@@ -28,9 +28,10 @@ use crate::{
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
     types::{
-        Batch, BatchSlice, Cut, Position, ReadBounds, ReadRequest, SeqNum,
+        Batch, BatchSlice, ConnectionId, Cut, Position, ReadBounds, ReadRequest, SeqNum,
         limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
     },
+    usage::ReadMeter,
 };
 
 /// A reader's session with a stream (`s2s.md` §7).
@@ -46,6 +47,7 @@ pub struct ReadSession {
     remaining: Remaining,
     bounds: ReadBounds,
     clock: FollowClock,
+    meter: ReadMeter,
     state: State,
 }
 
@@ -83,6 +85,17 @@ pub enum ReadEvent {
     Heartbeat(Position),
 }
 
+impl ReadEvent {
+    /// Metered bytes of its records.
+    pub fn metered(&self) -> usize {
+        match self {
+            Self::Records { slices, .. } => slices.iter().map(BatchSlice::metered).sum(),
+            Self::Followed(batches) => batches.iter().map(Batch::metered).sum(),
+            Self::Heartbeat(_) => 0,
+        }
+    }
+}
+
 impl ReadSession {
     /// Resolves the start of `request` against the durable tail of `stream`; `cipher` is the stream's, with the key of the
     /// session.
@@ -99,8 +112,13 @@ impl ReadSession {
             PlannedStart::At(seq_num) => Some(seq_num),
             PlannedStart::Seek { from, timestamp } => Some(plan.sought(stream.seek(from, timestamp).await?)?),
         };
+        let meter = match mode {
+            ReadMode::Unary => ReadMeter::unary(stream.usage().clone()),
+            ReadMode::Session => ReadMeter::streaming(stream.usage().clone()),
+        };
         Ok(Self {
             place: stream.enter(),
+            meter,
             stream,
             cipher,
             undecryptable: None,
@@ -112,10 +130,17 @@ impl ReadSession {
         })
     }
 
+    /// The session comes over `connection`: what else is read over it within a minute is the same operation.
+    pub fn over(mut self, connection: ConnectionId) -> Self {
+        self.meter.set_connection(connection);
+        self
+    }
+
     /// What comes next for the reader; nothing more once the read is over.
     ///
     /// When this is pending, it must be polled again at [`ReadSession::next_deadline`] at the latest.
     pub fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
+        self.meter.goes_on();
         if let Some(failed) = self.take_undecryptable() {
             return Poll::Ready(Some(Err(failed)));
         }
@@ -150,8 +175,10 @@ impl ReadSession {
                 State::Done => break None,
             }
         };
-        if let Some(Err(_)) = step {
-            self.state = State::Done;
+        match &step {
+            Some(Ok(event)) => self.meter.delivered(event.metered()),
+            Some(Err(_)) => self.state = State::Done,
+            None => {}
         }
         Poll::Ready(step)
     }

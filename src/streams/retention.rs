@@ -175,7 +175,7 @@ impl Streams {
             Some(stream) => self.look_after_stream(key, &found, &stream, round).await,
             // Opened for this look only, while nobody else can: the name is held until it is closed again.
             None => {
-                let stream = self.open_log(&found.entry).await?;
+                let stream = self.open_log(key, &found.entry).await?;
                 self.look_after_stream(key, &found, &stream, round).await
             }
         }

@@ -15,6 +15,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Context,
+    time::Instant,
 };
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,13 +27,16 @@ use super::{
     waiters::{Place, Waiters, Wakers},
 };
 use crate::{
+    clock,
     encryption::{KeyError, KeyMaterial, RecordCipher},
     sequence::Sequencer,
     store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
+    telemetry::CommitLatency,
     types::{
         AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig,
         StreamEntry, StreamId, Timestamp,
     },
+    usage::StreamUsage,
 };
 
 /// A stream that is in use.
@@ -42,6 +46,8 @@ pub struct Stream {
     cipher: Option<Cipher>,
     this: Weak<Stream>,
     background: Background,
+    commit_latency: CommitLatency,
+    usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
     state: Mutex<State>,
 }
@@ -77,6 +83,7 @@ struct Pending {
     batch: Batch,
     head: Head,
     arrived: Timestamp,
+    since: Instant,
     /// Bytes of the in-flight budget, given back when the batch is durable.
     _permit: OwnedSemaphorePermit,
 }
@@ -114,12 +121,15 @@ impl Stream {
         arrivals: Option<Arrivals>,
         now: Timestamp,
         background: Background,
+        commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
             id: entry.id,
             cipher: entry.cipher,
             this: this.clone(),
             background,
+            commit_latency,
+            usage: OnceLock::new(),
             log: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Serving,
@@ -147,6 +157,24 @@ impl Stream {
     /// What turns the records of a request into those of the stream and back; nothing if they are not encrypted.
     pub(super) fn record_cipher(&self, key: Option<&KeyMaterial>) -> Result<Option<Box<RecordCipher>>, KeyError> {
         Ok(RecordCipher::of_request(self.cipher, key, self.id)?.map(Box::new))
+    }
+
+    /// Counts the use of the stream there from now on. Only the first call counts.
+    pub(super) fn count_for(&self, usage: Arc<StreamUsage>) {
+        self.usage.get_or_init(|| usage);
+    }
+
+    pub(super) fn usage(&self) -> &Arc<StreamUsage> {
+        self.usage.get().expect("a stream is handed out only when its use is counted")
+    }
+
+    /// Metered bytes that the log keeps.
+    pub(super) fn stored(&self) -> u64 {
+        self.log().stored()
+    }
+
+    fn note_stored(&self) {
+        self.usage().set_stored(self.stored());
     }
 
     /// The durable tail.
@@ -178,10 +206,15 @@ impl Stream {
             state.sequencer.admit(input, state.config.timestamping, now).map_err(|error| refused(error.into()))?;
         let head = *state.sequencer.head();
         let accepted = Accepted { start: batch.start(), end: batch.end() };
+        let since = clock::instant();
         match self.log().append(batch.clone(), head) {
-            Ok(Commit::Durable) => state.note_durable(batch, head, now),
+            Ok(Commit::Durable) => {
+                state.note_durable(batch, head, now);
+                self.commit_latency.observe(since.elapsed());
+                self.note_stored();
+            }
             Ok(Commit::Pending) => {
-                state.pending.push_back(Pending { batch, head, arrived: now, _permit: permit });
+                state.pending.push_back(Pending { batch, head, arrived: now, since, _permit: permit });
             }
             Err(error) => {
                 state.sequencer.set_head(before);
@@ -203,6 +236,7 @@ impl Stream {
     /// From now on batches are stamped, and records kept, as `config` says.
     pub(super) fn reconfigure(&self, config: &StreamConfig) {
         self.lock().config = config.clone();
+        self.usage().set_class(&config.storage_class);
     }
 
     /// Ends the stream for everyone who uses it.
@@ -243,7 +277,9 @@ impl Stream {
     /// Lets go of what lies before the durable trim point.
     pub(super) async fn trim(&self) -> Result<(), StoreError> {
         let to = self.lock().durable.trim_point;
-        self.log().trim(to).await
+        self.log().trim(to).await?;
+        self.note_stored();
+        Ok(())
     }
 
     pub(super) fn enter(&self) -> Place {
@@ -310,16 +346,19 @@ impl Stream {
 
     /// Everything accepted before `end` became durable.
     fn settle(&self, end: SeqNum) {
+        let now = clock::instant();
         let mut state = self.lock();
         let trimmed_before = state.durable.trim_point;
         while state.pending.front().is_some_and(|pending| pending.batch.end().seq_num <= end) {
-            if let Some(Pending { batch, head, arrived, _permit }) = state.pending.pop_front() {
+            if let Some(Pending { batch, head, arrived, since, _permit }) = state.pending.pop_front() {
                 state.note_durable(batch, head, arrived);
+                self.commit_latency.observe(now.saturating_duration_since(since));
             }
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
         drop(state);
+        self.note_stored();
         wakers.wake();
         self.trim_in_background(trims);
     }

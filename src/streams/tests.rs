@@ -18,8 +18,9 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendInput, BasinConfig, Batch, Compression, Head, Operations, Position, Provision, ReadBounds, ReadStart,
-        RequestToken, SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
+        AppendInput, BasinConfig, Batch, Compression, Head, Metric, MetricQuery, Operations, Position, Provision,
+        ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet, TimeRange,
+        Timestamp, TimestampingMode, testing,
     },
 };
 
@@ -116,6 +117,10 @@ impl StreamLog for LateLog {
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
         self.memory.trim(to)
+    }
+
+    fn stored(&self) -> u64 {
+        self.memory.stored()
     }
 }
 
@@ -643,4 +648,33 @@ async fn trimmed_records_are_gone_and_their_memory_is_free() {
     })
     .await;
     assert_eq!(world.stream().await.check_tail(), Ok(Position::new(41, NOW)));
+}
+
+#[tokio::test]
+async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
+    let world = World::new().await;
+    let start = (NOW / 1000 / 60 * 60) as u32;
+    let stored = async |minute: u32| {
+        world.clock.set(Timestamp::new(u64::from(start + minute * 60) * 1000));
+        world.streams.usage().flush().await.unwrap();
+        let range = TimeRange { start: start + minute * 60, end: start + minute * 60 + 1 };
+        let query = MetricQuery { set: StreamMetricSet::Storage, range, interval: None };
+        let metrics = world.streams.usage().stream_metrics(basin(), orders(), query).await.unwrap();
+        match &metrics[..] {
+            [Metric::Gauge { values, .. }] => values[0].1 as u64,
+            other => panic!("{other:?}"),
+        }
+    };
+    world.append(testing::uniform_input(10, 1000)).await;
+    let first = stored(0).await;
+    assert!(first >= 10_000, "{first}");
+    world.append(testing::uniform_input(10, 1000)).await;
+    assert_eq!(stored(1).await, 2 * first);
+    world.append(testing::Records::new().trim(10).input()).await;
+    let stream = world.stream().await;
+    stream.trim().await.unwrap();
+    let after = stored(2).await;
+    assert!((first..first + 100).contains(&after), "{after}: the second batch and the trim command");
+    world.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    assert_eq!(stored(3).await, 0);
 }

@@ -14,6 +14,7 @@ mod error;
 mod init;
 pub(crate) mod layout;
 pub mod limits;
+mod location;
 mod name;
 mod position;
 mod read;
@@ -24,6 +25,7 @@ mod secret;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
+mod usage;
 
 pub use access_token::{AccessTokenEntry, AccessTokenInfo, Expiry, TokenHash};
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
@@ -38,6 +40,7 @@ pub use config::{
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
 pub use init::{InitBasin, InitStream};
+pub use location::{LocationInfo, LocationName};
 pub use name::{
     AccessTokenId, AccessTokenIdPart, BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart,
 };
@@ -53,3 +56,8 @@ pub use scope::{
 };
 pub use secret::{EmptySecret, Secret};
 pub use stream::{Head, StreamId};
+pub use usage::{
+    AccountMetricSet, AccountOperation, BasinMetricSet, BasinOperation, ConnectionId, Interval, Metric, MetricQuery,
+    MetricQueryError, MetricSet, MetricUnit, RANGE_LEEWAY, RangeLimits, StoredSize, StreamMetricSet, TimeRange,
+    UsagePage, epoch_seconds,
+};

@@ -35,6 +35,9 @@ pub enum NameError {
     /// A basin's name that begins or ends with a hyphen.
     #[error("basin names begin and end with a lowercase letter or a digit")]
     BasinEdge,
+    /// A location's name with another character than letters, digits, colons, hyphens and dots.
+    #[error("location names have only letters, digits, colons, hyphens and dots, found {0:?}")]
+    LocationCharacter(char),
     /// `.` or `..`, which intermediaries would take for a folder.
     #[error("{what} must not be \".\" or \"..\"")]
     Dots {
@@ -232,6 +235,12 @@ impl StreamNamePart {
         within(what, text, MAX_STREAM_NAME_LEN)?;
         without_nul(what, text)?;
         Ok(Self(text.into()))
+    }
+}
+
+impl From<StreamName> for StreamNamePart {
+    fn from(name: StreamName) -> Self {
+        Self(name.0)
     }
 }
 

@@ -36,6 +36,7 @@ mod frame_codec;
 pub mod fuzz;
 pub mod json;
 pub mod lines;
+pub mod metrics_query;
 pub mod negotiate;
 pub mod params;
 mod proto;
@@ -43,6 +44,7 @@ mod protobuf;
 mod read_batch;
 pub mod sse;
 pub mod token;
+pub mod usage;
 #[cfg(test)]
 mod worked_frames;
 

@@ -161,7 +161,7 @@ fn list_request<Part>(
 }
 
 /// The values of the parameters `names`, each given at most once. All other parameters are passed over.
-fn select<'a, const N: usize>(
+pub(super) fn select<'a, const N: usize>(
     query: Option<&'a str>,
     names: [&str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], ParamError> {
@@ -188,7 +188,10 @@ fn decode_form(raw: &str) -> Result<Cow<'_, str>, ParamError> {
 }
 
 /// A decimal number, digits only: the sign that Rust's own parser would take is not for the wire.
-fn number<T: FromStr<Err: Display>>(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<T>, ParamError> {
+pub(super) fn number<T: FromStr<Err: Display>>(
+    name: &str,
+    value: Option<Cow<'_, str>>,
+) -> Result<Option<T>, ParamError> {
     let Some(value) = value else { return Ok(None) };
     if value.starts_with('+') {
         return Err(bad_value(name, &value, "a sign is not allowed"));
@@ -200,7 +203,7 @@ fn truth(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<bool>, ParamE
     value.map(|value| value.parse().map_err(|_| bad_value(name, &value, "must be true or false"))).transpose()
 }
 
-fn bad_value(name: &str, value: &str, why: impl Display) -> ParamError {
+pub(super) fn bad_value(name: &str, value: &str, why: impl Display) -> ParamError {
     ParamError::BadQuery(format!("{name}: cannot read {value:?}: {why}"))
 }
 

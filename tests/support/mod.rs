@@ -17,6 +17,7 @@ use s2s_gateway::{
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
+    types::LocationName,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -42,6 +43,7 @@ impl Default for Setup {
                 basin_host: None,
                 cors: Cors::default(),
                 auth: AuthConfig::Off,
+                location: LocationName::default(),
             },
             clock: Arc::new(SystemClock),
         }

@@ -1,0 +1,48 @@
+# Builds, starts and ends a gateway for the scripts in tests/; they source this.
+
+# Prints the path of the gateway to test: GATEWAY_BIN, or what cargo builds with profile $1 (dev or release).
+gateway_binary() {
+  if [ -n "${GATEWAY_BIN:-}" ]; then
+    realpath "$GATEWAY_BIN"
+    return
+  fi
+  cargo build --locked --profile "$1" --bin s2s-gateway >&2
+  echo "$(gateway_target)/$([ "$1" = dev ] && echo debug || echo "$1")/s2s-gateway"
+}
+
+# Prints cargo's target folder for the gateway.
+gateway_target() {
+  cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
+# Starts the gateway $1 on a port of the system's choice, with its log in $2, and ends it when the script ends.
+# Sets gateway_url, gateway_auth (on or off: whether it asks for tokens) and root_token (which may do everything).
+start_gateway() {
+  local binary=$1 log=$2 line flags=()
+  gateway_auth=off
+  root_token=ignored
+  if "$binary" serve --help | grep -q -- '--auth\b'; then
+    gateway_auth=on
+    root_token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    flags+=(--auth)
+  fi
+  coproc GATEWAY {
+    S2S_ROOT_TOKEN=$root_token exec "$binary" serve --listen 127.0.0.1:0 --drain-timeout 1s "${flags[@]}" 2>"$log"
+  }
+  gateway_pid=$GATEWAY_PID
+  trap end_gateway EXIT
+  gateway_url=
+  while [ -z "$gateway_url" ]; do
+    if ! read -r -t 30 line <&"${GATEWAY[0]}"; then
+      echo "the gateway did not start:" >&2
+      cat "$log" >&2
+      return 1
+    fi
+    gateway_url=$(sed -n 's/.* listens on \(http[^ ]*\).*/\1/p' <<<"$line")
+  done
+}
+
+end_gateway() {
+  kill "$gateway_pid" 2>/dev/null && wait "$gateway_pid" 2>/dev/null
+  return 0
+}
