@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// The content type of [`Telemetry::render`].
@@ -27,7 +28,28 @@ pub struct Telemetry {
     bytes_out: IntCounter,
     acks: IntCounter,
     ack_latency: Histogram,
+    request_latency: HistogramVec,
+    open_latency: HistogramVec,
+    appended: IntCounterVec,
+    read: IntCounterVec,
     errors: IntCounterVec,
+}
+
+/// How long the store takes to make what it accepted durable, once for every batch.
+#[derive(Clone, Debug)]
+pub struct CommitLatency(Histogram);
+
+impl Default for CommitLatency {
+    fn default() -> Self {
+        Self(latency("s2s_store_commit_seconds", "From the hand-over of a batch to the store to its durability."))
+    }
+}
+
+impl CommitLatency {
+    /// A batch became durable so long after it was handed over.
+    pub fn observe(&self, after: Duration) {
+        self.0.observe(after.as_secs_f64());
+    }
 }
 
 /// What kind of session.
@@ -97,14 +119,25 @@ impl Telemetry {
             acks: register(&registry, IntCounter::new("s2s_acks_total", "Appends acknowledged on sessions.")),
             ack_latency: register(
                 &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "s2s_append_ack_latency_seconds",
-                        "From the last byte of an input on a session to its ack.",
-                    )
-                    .buckets(LATENCY_BUCKETS.to_vec()),
-                ),
+                Ok(latency(
+                    "s2s_append_ack_latency_seconds",
+                    "From the last byte of an input on a session to its ack.",
+                )),
             ),
+            request_latency: latencies(
+                &registry,
+                "s2s_request_duration_seconds",
+                "From the head of a unary request to its response.",
+                "operation",
+            ),
+            open_latency: latencies(
+                &registry,
+                "s2s_session_open_seconds",
+                "From the head of a session's request to the head of its response.",
+                "kind",
+            ),
+            appended: counters(&registry, "s2s_appended_bytes_total", "Metered bytes appended, by basin.", "basin"),
+            read: counters(&registry, "s2s_read_bytes_total", "Metered bytes sent to readers, by basin.", "basin"),
             errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
             registry,
         }
@@ -152,6 +185,30 @@ impl Telemetry {
         self.errors.with_label_values(&[code]).inc();
     }
 
+    /// A unary request for `operation` was answered so long after it came in.
+    pub fn answered(&self, operation: &'static str, after: Duration) {
+        self.request_latency.with_label_values(&[operation]).observe(after.as_secs_f64());
+    }
+
+    /// A session was established so long after its request came in.
+    pub fn established(&self, kind: SessionKind, after: Duration) {
+        self.open_latency.with_label_values(&[kind.label()]).observe(after.as_secs_f64());
+    }
+
+    /// Shows what the service measures. Only the first call counts.
+    pub fn show_commits(&self, latency: &CommitLatency) {
+        // The name is well formed and nobody else's: all that can fail is the second call.
+        let _ = self.registry.register(Box::new(latency.0.clone()));
+    }
+
+    /// Metered bytes appended and read in a basin since the process began; the caller sees to it that they are few.
+    pub fn basin_bytes(&self, basin: &str, appended: u64, read: u64) {
+        for (family, total) in [(&self.appended, appended), (&self.read, read)] {
+            let counter = family.with_label_values(&[basin]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
@@ -161,6 +218,18 @@ impl Telemetry {
             Err(error) => format!("# {error}\n").into_bytes(),
         }
     }
+}
+
+fn latency_options(name: &str, help: &str) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec())
+}
+
+fn latency(name: &str, help: &str) -> Histogram {
+    Histogram::with_opts(latency_options(name, help)).expect("the names of this file are well formed")
+}
+
+fn latencies(registry: &Registry, name: &str, help: &str, label: &str) -> HistogramVec {
+    register(registry, HistogramVec::new(latency_options(name, help), &[label]))
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

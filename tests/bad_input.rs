@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::{Reason, client::Builder};
+use h2::Reason;
 use http::Request;
 use s2s_gateway::{
     types::Compression,
@@ -17,7 +17,8 @@ use self::support::{
     Gateway, Setup,
     peer::{
         BASIN, Bystander, Peer, Session, any_request, basin_request, flagged_frame, frame, gateway_with, input,
-        input_if, message, raw_frame, record, records_path, session_request, stream_path, until, with_headers, within,
+        input_if, message, raw_frame, record, records_path, session_request, settings, stream_path, until,
+        with_headers, within,
     },
     raw::{self, RawPeer},
 };
@@ -656,6 +657,25 @@ async fn a_reader_that_vanishes() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_vanishes_with_its_window_shut() {
+    // Nothing can be written to it, so that it is gone shows only in what is read.
+    for vanish in [Vanish::Resets, Vanish::HangsUp] {
+        let (gateway, _peer, mut bystander) = gateway_with(&["orders"]).await;
+        let (readers, writers) = (gateway.metric(READ_SESSIONS), gateway.metric(APPEND_SESSIONS));
+        let mut deaf = peer_with_window(&gateway, 0).await;
+        let mut writer = deaf.append_session("orders").await;
+        writer.send(input(["x"]));
+        let reader = deaf.read_session("orders", "seq_num=0").await;
+        deaf.ping().await;
+        writer.reset();
+        until(|| gateway.metric(APPEND_SESSIONS) == writers).await;
+        vanish.do_it(deaf, reader).await;
+        until(|| gateway.metric(READ_SESSIONS) == readers).await;
+        bystander.still_works().await;
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Vanish {
     /// RST_STREAM.
@@ -682,7 +702,7 @@ impl Vanish {
 
 /// A peer that takes not one byte of any response's body, unless it opens its windows.
 async fn peer_with_window(gateway: &Gateway, window: u32) -> Peer {
-    Peer::connect_with(gateway, Builder::new().initial_window_size(window)).await
+    Peer::connect_with(gateway, settings().initial_window_size(window)).await
 }
 
 #[tokio::test]
@@ -837,6 +857,24 @@ async fn a_session_that_failed_is_ended_before_it_is_reset() {
     }
     let reset = raw.next_frame().await.unwrap();
     assert_eq!((reset.kind, &reset.payload[..]), (raw::RST_STREAM, &[0, 0, 0, 0][..]), "{reset:?}");
+    bystander.still_works().await;
+}
+
+#[tokio::test]
+async fn a_failed_client_that_finishes_its_body_is_not_reset() {
+    let (gateway, _peer, mut bystander) = gateway_with(&["orders"]).await;
+    let mut raw = RawPeer::connect(&gateway).await;
+    let path = records_path("orders");
+    let head = session_head(&path);
+    raw.send(&raw::headers(0, 1, &head)).await;
+    raw.send(&raw::frame(raw::DATA, 0, 1, &[0, 0, 0])).await;
+    while raw.next_frame().await.unwrap().flags & raw::END_STREAM == 0 {}
+    // What it has sent in the meantime, and the end of it.
+    raw.send(&raw::frame(raw::DATA, 0, 1, &input(["x"]))).await;
+    raw.send(&raw::frame(raw::DATA, raw::END_STREAM, 1, b"")).await;
+    raw.send(&raw::headers(raw::END_STREAM, 3, &head)).await;
+    let next = raw.next_frame().await.unwrap();
+    assert_eq!((next.kind, next.stream), (raw::HEADERS, 3), "{next:?}");
     bystander.still_works().await;
 }
 

@@ -664,6 +664,9 @@ mod reading {
         assert_eq!(writer.expect_acked().await, (0, 1));
     }
 
+    /// What a follower has seen in the end.
+    struct Follower(tokio::task::JoinHandle<Vec<(u64, Bytes)>>);
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn all_followers_see_every_record_once() {
         let (gateway, mut peer) = gateway_with(&["orders"]).await;
@@ -672,13 +675,13 @@ mod reading {
         #[expect(clippy::async_yields_async, reason = "the session is open, and its records are awaited later")]
         let follow = async |encoding: &str| {
             let mut peer = Peer::connect(&gateway).await;
-            let session = peer.read_session_with("orders", "seq_num=0", &[("accept-encoding", encoding)]).await;
-            tokio::spawn(async move {
-                let mut session = session;
+            let mut session = peer.read_session_with("orders", "seq_num=0", &[("accept-encoding", encoding)]).await;
+            let records = async move {
                 let records = session.expect_records(INPUTS * PER_INPUT).await;
                 drop(peer);
                 records
-            })
+            };
+            Follower(tokio::spawn(records))
         };
         let mut followers = Vec::new();
         for encoding in ["identity", "zstd", "gzip", "identity", "zstd"] {
@@ -696,7 +699,7 @@ mod reading {
         }
         followers.push(follow("identity").await);
         for follower in followers {
-            let records = within(follower).await.unwrap();
+            let records = within(follower.0).await.unwrap();
             for (n, record) in (0..).zip(records) {
                 assert!(record == (n, format!("{n:0300}").into()), "{n}");
             }

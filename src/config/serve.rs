@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::{ConfigError, parse_duration, parse_size};
 use crate::{
+    auth::AuthConfig,
     server::{BasinHost, Certificate, ServerConfig},
-    types::limits::MAX_BATCH_METERED,
+    types::{LocationName, limits::MAX_BATCH_METERED},
 };
 
 /// What was said to `serve`.
@@ -52,6 +53,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SUFFIX")]
     pub basin_host: Option<String>,
 
+    /// Name of the place where basins live, as clients see it
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub location: String,
+
     /// What to log, in the syntax of tracing's env filter
     #[arg(long, value_name = "FILTER", env = "S2S_LOG", default_value = "info")]
     pub log: String,
@@ -80,6 +85,9 @@ impl ServeArgs {
                 drain_timeout: parse_duration(&self.drain_timeout)
                     .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
+                auth: AuthConfig::Off,
+                location: LocationName::new(&self.location)
+                    .map_err(|error| ConfigError::of("--location", &self.location, error))?,
             },
             memory_limit: self.memory_limit()?,
             append_in_flight: self.append_in_flight()?,
@@ -195,6 +203,7 @@ mod tests {
         assert_eq!(config.append_in_flight, 128 << 20);
         assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
         assert_eq!((config.server.tls, config.server.basin_host), (None, None));
+        assert_eq!(config.server.location, LocationName::default());
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //!
 //! ```text
 //!   Head { tail, fencing_token, trim_point }
-//!      │  fencing token, match_seq_num, numbers left, timestamps: in this order, the first that fails is reported
+//!      │  fencing token, match_seq_num, numbers left, those for encrypted records, timestamps: in this order, the first that fails is reported
 //!      ▼
 //!   Batch at tail …  and  Head { tail', fencing_token', trim_point' }
 //! ```
 
 use crate::types::{
-    AppendInput, Batch, Command, FencingToken, Head, SeqNum, Timestamp, Timestamping, TimestampingMode,
+    AppendInput, Batch, Cipher, Command, FencingToken, Head, SeqNum, Timestamp, Timestamping, TimestampingMode,
+    limits::MAX_AES_256_GCM_SEQ_NUM,
 };
 
 /// Why an input was refused (`data-plane.md` §2.2, §3). Nothing changed.
@@ -36,6 +37,14 @@ pub enum Rejection {
         /// How many records there are.
         records: usize,
     },
+    /// A record that is not a command would get a number past the last that the stream's cipher has one for (422).
+    #[error("encrypted records of the stream end at sequence number {last}, one of the batch would get {attempted}")]
+    PastLastEncrypted {
+        /// The largest number of an encrypted record.
+        last: SeqNum,
+        /// The number that the first such record would get.
+        attempted: SeqNum,
+    },
     /// The stream wants the client's timestamps, and a record has none (422).
     #[error("the stream requires a timestamp on every record, record {index} of the batch has none")]
     TimestampMissing {
@@ -45,15 +54,31 @@ pub enum Rejection {
 }
 
 /// The head of a stream as of the last input admitted, and the rules by which it moves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Sequencer {
     head: Head,
+    /// The largest number for a record that is not a command.
+    last_encrypted: SeqNum,
 }
 
 impl Sequencer {
-    /// Goes on from `head`.
+    /// Goes on from `head`, in a stream whose records are not encrypted.
     pub const fn new(head: Head) -> Self {
-        Self { head }
+        Self::with_cipher(head, None)
+    }
+
+    /// Goes on from `head`, in a stream with this cipher: it may have fewer numbers (`data-plane.md` §11).
+    pub const fn with_cipher(head: Head, cipher: Option<Cipher>) -> Self {
+        let last_encrypted = match cipher {
+            Some(Cipher::Aes256Gcm) => SeqNum::new(MAX_AES_256_GCM_SEQ_NUM),
+            Some(Cipher::Aegis256) | None => SeqNum::MAX,
+        };
+        Self { head, last_encrypted }
+    }
+
+    /// Goes back, or on, to `head`: the next input is judged by it.
+    pub const fn set_head(&mut self, head: Head) {
+        self.head = head;
     }
 
     /// What the inputs admitted so far leave behind. A caller that has to take back the last one keeps a copy of this.
@@ -73,6 +98,7 @@ impl Sequencer {
     ) -> Result<Batch, Rejection> {
         self.check_conditions(input)?;
         self.check_numbers_left(input)?;
+        self.check_encrypted_numbers_left(input)?;
         check_timestamps_present(input, timestamping.mode)?;
         let first = self.head.tail.seq_num;
         let batch = Batch::sequence(&input.batch, first, self.stamp(timestamping, now));
@@ -104,6 +130,21 @@ impl Sequencer {
         }
     }
 
+    /// Commands stand in clear, so they may go past the last number of encrypted records: a stream that used them up can
+    /// still be trimmed.
+    fn check_encrypted_numbers_left(&self, input: &AppendInput) -> Result<(), Rejection> {
+        let (next, last) = (self.head.tail.seq_num, self.last_encrypted);
+        if next.saturating_add(input.batch.len() as u64 - 1) <= last {
+            return Ok(());
+        }
+        let past = |index: &usize| next.saturating_add(*index as u64) > last;
+        let is_command = |index: usize| input.batch.commands().iter().any(|(command, _)| *command == index);
+        match (0..input.batch.len()).filter(past).find(|index| !is_command(*index)) {
+            Some(index) => Err(Rejection::PastLastEncrypted { last, attempted: next.saturating_add(index as u64) }),
+            None => Ok(()),
+        }
+    }
+
     /// Decides the timestamps of a batch, record by record (`data-plane.md` §4): choose, cap, never decrease.
     fn stamp(&self, timestamping: Timestamping, now: Timestamp) -> impl FnMut(Option<Timestamp>) -> Timestamp + use<> {
         let latest_allowed = if timestamping.uncapped { Timestamp::new(u64::MAX) } else { now };
@@ -125,6 +166,13 @@ impl Sequencer {
             // Never past the command itself, so a trim cannot remove what came after it.
             Command::Trim(to) => self.head.trim_point = self.head.trim_point.max(to.min(own.saturating_add(1))),
         }
+    }
+}
+
+impl Default for Sequencer {
+    /// At the beginning of a stream whose records are not encrypted.
+    fn default() -> Self {
+        Self::new(Head::default())
     }
 }
 
@@ -276,6 +324,38 @@ mod tests {
         let two = admit(&mut sequencer, &input(&[("x", None); 2]), CAPPED).unwrap();
         assert_eq!(two.end().seq_num, SeqNum::MAX);
         assert!(admit(&mut sequencer, &input(&[("x", None)]), CAPPED).is_err());
+    }
+
+    #[test]
+    fn encrypted_records_end_where_their_nonces_do() {
+        // data-plane.md §11; the last number of an encrypted record is 2^32 - 1.
+        let plain = |count| (0..count).fold(Records::new(), |all, _| all.body(None, b"x"));
+        let (last, gcm, aegis) = (u64::from(u32::MAX), Some(Cipher::Aes256Gcm), Some(Cipher::Aegis256));
+        let cases = [
+            (gcm, last - 1, plain(2), None),
+            (gcm, last - 1, plain(3), Some(last + 1)),
+            (gcm, last, plain(1), None),
+            (gcm, last + 1, plain(1), Some(last + 1)),
+            (gcm, last + 7, plain(2), Some(last + 7)),
+            (gcm, last - 1, plain(2).trim(0).fence("t"), None),
+            (gcm, last, Records::new().fence("t").body(None, b"x"), Some(last + 1)),
+            (gcm, last, Records::new().trim(0).trim(1).body(None, b"x").body(None, b"y"), Some(last + 2)),
+            (gcm, last + 1000, Records::new().trim(u64::MAX), None),
+            (aegis, last, plain(1000), None),
+            (None, last, plain(1000), None),
+        ];
+        for (cipher, tail, records, attempted) in cases {
+            let head = Head { tail: Position::new(tail, 0), ..Head::default() };
+            let mut sequencer = Sequencer::with_cipher(head, cipher);
+            let result = admit(&mut sequencer, &records.input(), CAPPED).map(|batch| batch.start().seq_num);
+            let expected = match attempted {
+                Some(attempted) => {
+                    Err(Rejection::PastLastEncrypted { last: SeqNum::new(last), attempted: SeqNum::new(attempted) })
+                }
+                None => Ok(SeqNum::new(tail)),
+            };
+            assert_eq!(result, expected, "{cipher:?} at {tail}");
+        }
     }
 
     #[test]

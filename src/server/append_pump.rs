@@ -23,6 +23,7 @@ use http_body::Body;
 use super::{
     discard,
     drain::{DrainWatch, Phase},
+    identity::SessionGuard,
     respond,
 };
 use crate::{
@@ -53,6 +54,7 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     /// What ended the session on this side of the stream; told when all that was accepted is acknowledged.
     refusal: Option<ApiError>,
     drain: DrainWatch,
+    guard: SessionGuard,
     telemetry: Arc<Telemetry>,
     over: bool,
     _open: OpenGuard,
@@ -63,6 +65,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         request: B,
         session: AppendSession,
         drain: DrainWatch,
+        guard: SessionGuard,
         telemetry: Arc<Telemetry>,
         open: OpenGuard,
     ) -> Self {
@@ -74,6 +77,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             came_in: VecDeque::new(),
             refusal: None,
             drain,
+            guard,
             telemetry,
             over: false,
             _open: open,
@@ -96,10 +100,17 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 "the server stops; send what is not acknowledged again",
             ));
         }
+        if let Some(ended) = self.guard.poll_end(cx)
+            && self.session.is_open()
+        {
+            self.refuse(ended);
+        }
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
         self.put_outcomes(cx, advice(phase), &mut out);
-        if self.over && let Some(request) = self.request.take() {
+        if self.over
+            && let Some(request) = self.request.take()
+        {
             discard::rest(request);
         }
         match (out.is_empty(), self.over) {
@@ -149,9 +160,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 Ok(Some(frame)) => {
                     self.telemetry.frames_in(1);
                     let input = wire::append_input_of_frame(frame);
-                    return Poll::Ready(
-                        input.map(Some).map_err(|error| respond::input_error(error, ErrorCode::BadFrame)),
-                    );
+                    let input = input.map_err(|error| respond::input_error(error, ErrorCode::BadFrame));
+                    return Poll::Ready(input.and_then(|input| self.guard.permit(&input).map(|()| Some(input))));
                 }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(bad_frame(error))),

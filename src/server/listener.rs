@@ -30,7 +30,13 @@ use super::{
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     tls,
 };
-use crate::{store::StoreError, streams::Streams, telemetry::Telemetry};
+use crate::{
+    auth::{AuthConfig, Authority},
+    store::StoreError,
+    streams::Streams,
+    telemetry::Telemetry,
+    types::{ConnectionId, LocationName},
+};
 
 /// Time for the last frames of sessions that were ended to leave, after the deadline.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
@@ -49,6 +55,10 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Hosts that name a basin.
     pub basin_host: Option<BasinHost>,
+    /// Whether it matters who asks.
+    pub auth: AuthConfig,
+    /// The one place where basins live, as clients see it.
+    pub location: LocationName,
 }
 
 /// Why the gateway does not serve.
@@ -83,12 +93,15 @@ impl Server {
         streams: Arc<Streams>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, BindError> {
-        let ServerConfig { listen, tls, drain_timeout, basin_host } = config;
+        let ServerConfig { listen, tls, drain_timeout, basin_host, auth, location } = config;
         let tls = tls.as_ref().map(tls::acceptor).transpose()?;
         let unusable = |reason| BindError::Listen { address: listen, reason };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let gateway = Arc::new(Gateway { streams, telemetry, drain: Arc::new(Drain::default()), basin_host });
+        telemetry.show_commits(streams.commit_latency());
+        let authority = Authority::new(streams.store().clone(), streams.clock().clone(), &auth);
+        let drain = Arc::new(Drain::default());
+        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, location });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 
@@ -102,6 +115,7 @@ impl Server {
         let Self { listener, tls, drain_timeout, gateway, .. } = self;
         let (phase, phases) = watch::channel(Phase::Serving);
         let mut connections = JoinSet::new();
+        let mut numbers = 0..;
         let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut stop = pin!(stop);
         loop {
@@ -112,7 +126,8 @@ impl Server {
             };
             match accepted {
                 Ok((socket, permit)) => {
-                    let served = serve(socket, tls.clone(), gateway.clone(), phases.clone());
+                    let connection = ConnectionId::new(numbers.next().unwrap_or_default());
+                    let served = serve(socket, connection, tls.clone(), gateway.clone(), phases.clone());
                     connections.spawn(async move {
                         served.await;
                         drop(permit);
@@ -162,12 +177,18 @@ async fn drain(
     }
 }
 
-async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, gateway: Arc<Gateway>, phases: watch::Receiver<Phase>) {
+async fn serve(
+    socket: TcpStream,
+    connection: ConnectionId,
+    tls: Option<TlsAcceptor>,
+    gateway: Arc<Gateway>,
+    phases: watch::Receiver<Phase>,
+) {
     let _open = gateway.telemetry.connection();
     let served = match tls {
-        None => serve_http(TokioIo::new(socket), gateway, phases).await,
+        None => serve_http(TokioIo::new(socket), connection, gateway, phases).await,
         Some(acceptor) => match tls::accept(&acceptor, socket).await {
-            Ok(socket) => serve_http(TokioIo::new(socket), gateway, phases).await,
+            Ok(socket) => serve_http(TokioIo::new(socket), connection, gateway, phases).await,
             Err(error) => Err(error.into()),
         },
     };
@@ -178,10 +199,14 @@ async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, gateway: Arc<Gateway
 
 async fn serve_http(
     io: impl Read + Write + Unpin + Send + 'static,
+    id: ConnectionId,
     gateway: Arc<Gateway>,
     mut phases: watch::Receiver<Phase>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let service = service_fn(move |request| gateway.clone().answer(request));
+    let service = service_fn(move |mut request| {
+        request.extensions_mut().insert(id);
+        gateway.clone().answer(request)
+    });
     let builder = connection_builder();
     let mut connection = pin!(builder.serve_connection(io, service));
     tokio::select! {

@@ -6,7 +6,9 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
-//! | `operations` | one function for each operation |
+//! | `identity` | who asks, and what they reach |
+//! | `operations`, `tokens`, `locations`, `metrics` | one function for each operation |
+//! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
 //! | `discard` | what is left of requests that were refused early |
 //!
@@ -17,13 +19,18 @@ mod body;
 mod discard;
 mod drain;
 mod http2;
+mod identity;
 mod listener;
+mod locations;
+mod metering;
+mod metrics;
 mod operations;
 mod read_pump;
 mod request;
 mod respond;
 mod route;
 mod tls;
+mod tokens;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -36,7 +43,7 @@ use self::{
     respond::Refusal,
     route::{NoRoute, route},
 };
-use crate::{streams::Streams, telemetry::Telemetry};
+use crate::{auth::Authority, clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
@@ -45,20 +52,28 @@ pub use tls::{Certificate, TlsError};
 /// What all connections share.
 struct Gateway {
     streams: Arc<Streams>,
+    authority: Arc<Authority>,
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
+    location: LocationName,
 }
 
 impl Gateway {
     /// Answers one request. Its body may still be coming when the answer goes out.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let (parts, body) = request.into_parts();
+        let since = clock::instant();
+        let (mut parts, body) = request.into_parts();
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
-                self.perform(route, &parts, &mut body).await
+                let answer = match self.admit(route, &parts.headers, &mut parts.extensions).await {
+                    Ok(()) => self.perform(route, &parts, &mut body).await,
+                    Err(error) => Err(error.into()),
+                };
+                self.meter(route, &parts, &answer, since);
+                answer
             }
             Err(no_route) => Err(no_route.into()),
         };

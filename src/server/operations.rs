@@ -9,6 +9,7 @@ use super::{
     Gateway,
     append_pump::AppendPump,
     body::Body,
+    identity::{self, SessionGuard, basin_name, stream_name},
     read_pump::ReadPump,
     request,
     respond::{self, Refusal},
@@ -17,7 +18,10 @@ use super::{
 use crate::{
     streams::{Access, BasinWish, ReadEvent},
     telemetry::{self, SessionKind},
-    types::{ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Position, Provision, ReadRequest, StreamName},
+    types::{
+        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Page, Position, Provision, ReadRequest,
+        StreamName,
+    },
     wire::{
         self, json,
         negotiate::{Accept, BodyType},
@@ -25,7 +29,7 @@ use crate::{
     },
 };
 
-type Answer = Result<Response<Body>, Refusal>;
+pub(super) type Answer = Result<Response<Body>, Refusal>;
 
 /// A request's body, for the one operation that takes it; what is left there nobody read.
 pub(super) type Untaken = Option<Incoming>;
@@ -35,11 +39,20 @@ impl Gateway {
         match route {
             Route::Health => Ok(self.health()),
             Route::Metrics => Ok(self.metrics()),
+            Route::AccountMetrics => self.account_metrics(parts).await,
+            Route::BasinMetrics(basin) => self.basin_metrics(basin, parts).await,
+            Route::StreamMetrics(basin, stream) => self.stream_metrics(basin, stream, parts).await,
+            Route::ListLocations => Ok(self.list_locations()),
+            Route::GetDefaultLocation => Ok(self.get_default_location()),
+            Route::SetDefaultLocation => self.set_default_location(parts, body).await,
             Route::ListBasins => self.list_basins(parts).await,
             Route::CreateBasin => self.create_basin(parts, body).await,
-            Route::GetBasin(basin) => self.get_basin(basin).await,
+            Route::GetBasin(basin) => self.get_basin(basin, parts).await,
             Route::EnsureBasin(basin) => self.ensure_basin(basin, parts, body).await,
-            Route::DeleteBasin(basin) => self.delete_basin(basin).await,
+            Route::DeleteBasin(basin) => self.delete_basin(basin, parts).await,
+            Route::ListAccessTokens => self.list_access_tokens(parts).await,
+            Route::IssueAccessToken => self.issue_access_token(parts, body).await,
+            Route::RevokeAccessToken(id) => self.revoke_access_token(id, parts).await,
             Route::ListStreams => self.list_streams(parts).await,
             Route::CreateStream => self.create_stream(parts, body).await,
             Route::GetStream(stream) => self.get_stream(stream, parts).await,
@@ -50,14 +63,13 @@ impl Gateway {
             Route::CheckTail(stream) => self.check_tail(stream, parts).await,
             Route::Session(stream) => {
                 needs_s2s(&parts.headers)?;
-                let basin = self.basin(parts)?;
-                let stream = request::stream_in_path(stream)?;
-                self.session(Place { basin, stream }, parts, body).await
+                self.session(self.place(stream, parts)?, parts, body).await
             }
             Route::ShortSession => {
                 needs_s2s(&parts.headers)?;
                 let basin = self.basin(parts)?;
                 let stream = request::stream_in_header(&parts.headers)?;
+                let stream = identity::reached_stream(parts, &basin, stream, ErrorCode::BadHeader)?;
                 self.session(Place { basin, stream }, parts, body).await
             }
         }
@@ -71,6 +83,7 @@ impl Gateway {
     }
 
     fn metrics(&self) -> Response<Body> {
+        self.note_basin_bytes();
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
@@ -80,7 +93,10 @@ impl Gateway {
     }
 
     fn place(&self, stream: &str, parts: &Parts) -> Result<Place, ApiError> {
-        Ok(Place { basin: self.basin(parts)?, stream: request::stream_in_path(stream)? })
+        let basin = self.basin(parts)?;
+        let stream = request::stream_in_path(stream)?;
+        let stream = identity::reached_stream(parts, &basin, stream, ErrorCode::BadPath)?;
+        Ok(Place { basin, stream })
     }
 }
 
@@ -93,42 +109,53 @@ struct Place {
 /// Basins and streams.
 impl Gateway {
     async fn list_basins(&self, parts: &Parts) -> Answer {
-        let list = params::list_basins(parts.uri.query())?;
-        let page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
-        Ok(respond::json(StatusCode::OK, json::encode_basins(&page)))
+        let reached = identity::reached_basins(parts, params::list_basins(parts.uri.query())?)?;
+        let mut page = match reached.list() {
+            Some(list) => self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?,
+            None => Page::EMPTY,
+        };
+        page.entries = page.entries.into_iter().map(|info| self.with_location(info)).collect();
+        Ok(respond::json(StatusCode::OK, json::encode_basins(&reached.told(page, basin_name))))
     }
 
     async fn create_basin(&self, parts: &Parts, body: &mut Untaken) -> Answer {
         let token = request::request_token(&parts.headers)?;
         let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
-        let wish = BasinWish { config: create.config, location: create.location };
-        let (info, result) = self.streams.create_basin(&create.name, wish, token).await?;
+        let name = identity::reached_basin(parts, create.name)?;
+        let wish = BasinWish { config: create.config, location: self.known_location(create.location)? };
+        let (info, result) = self.streams.create_basin(&name, wish, token).await?;
         // The same request again is 200 for basins, and 201 for streams (control-plane.md §4.2, §5.2).
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
-    async fn get_basin(&self, basin: &str) -> Answer {
-        let config = self.streams.basin_config(&request::basin_in_path(basin)?).await?;
+    async fn get_basin(&self, basin: &str, parts: &Parts) -> Answer {
+        let basin = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
+        let config = self.streams.basin_config(&basin).await?;
         Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
     }
 
     async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
-        let name = request::basin_in_path(basin)?;
+        let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
         let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
-        let wish = BasinWish { config: ensure.config, location: ensure.location };
-        let (info, result) = self.streams.ensure_basin(&name, wish).await?;
-        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&info)))
+        let wish = BasinWish { config: ensure.config, location: self.known_location(ensure.location)? };
+        let (info, result) = self.streams.ensure_basin(&name, wish, identity::of(parts)?.operations()).await?;
+        Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
-    async fn delete_basin(&self, basin: &str) -> Answer {
-        self.streams.delete_basin(&request::basin_in_path(basin)?).await?;
+    async fn delete_basin(&self, basin: &str, parts: &Parts) -> Answer {
+        let basin = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
+        self.streams.delete_basin(&basin).await?;
         Ok(respond::accepted())
     }
 
     async fn list_streams(&self, parts: &Parts) -> Answer {
-        let basin = self.basin(parts)?;
-        let list = params::list_streams(parts.uri.query())?;
-        let page = self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?;
+        let basin = identity::reached_basin(parts, self.basin(parts)?)?;
+        let reached = identity::reached_streams(parts, params::list_streams(parts.uri.query())?)?;
+        let page = match reached.list() {
+            Some(list) => self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?,
+            None => Page::EMPTY,
+        };
+        let page = identity::shown_streams(parts, reached.told(page, stream_name))?;
         Ok(respond::json(StatusCode::OK, json::encode_streams(&page)))
     }
 
@@ -136,7 +163,9 @@ impl Gateway {
         let basin = self.basin(parts)?;
         let token = request::request_token(&parts.headers)?;
         let create = json::decode_create_stream(&json_body(&parts.headers, body).await?)?;
-        let (info, result) = self.streams.create_stream(&basin, &create.name, create.config, token).await?;
+        let name = identity::reached_stream(parts, &basin, create.name, ErrorCode::BadJson)?;
+        let (info, result) = self.streams.create_stream(&basin, &name, create.config, token).await?;
+        let info = identity::shown_stream(parts, info)?;
         Ok(respond::provisioned(StatusCode::CREATED, result, json::encode_stream_info(&info)))
     }
 
@@ -149,7 +178,9 @@ impl Gateway {
     async fn ensure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
         let layer = json::decode_ensure_stream(&optional_json_body(&parts.headers, body).await?)?;
-        let (info, result) = self.streams.ensure_stream(&basin, &stream, layer).await?;
+        let allowed = identity::of(parts)?.operations();
+        let (info, result) = self.streams.ensure_stream(&basin, &stream, layer, allowed).await?;
+        let info = identity::shown_stream(parts, info)?;
         Ok(respond::provisioned(ensured(result), result, json::encode_stream_info(&info)))
     }
 
@@ -194,30 +225,40 @@ impl Gateway {
     }
 
     async fn append_session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let guard = SessionGuard::new(parts, Operation::Append)?;
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let session = self.streams.append_session(stream);
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
-        let pump = AppendPump::new(request, session, self.drain.watch(), self.telemetry.clone(), open);
+        let pump = AppendPump::new(request, session, self.drain.watch(), guard, self.telemetry.clone(), open);
         Ok(respond::session(Body::Append(Box::new(pump))))
     }
 
     async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let guard = SessionGuard::new(parts, Operation::Read)?;
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
-        let session = self.streams.read_session(stream, read).await?;
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), read).await?.over(request::connection(parts));
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
-        let pump = ReadPump::new(session, compression, self.drain.watch(), self.telemetry.clone(), open);
+        let pump = ReadPump::new(session, compression, self.drain.watch(), guard, self.telemetry.clone(), open);
         Ok(respond::session(Body::Read(Box::new(pump))))
     }
 
     async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let input = append_input(parts, body).await?;
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref()).await?;
-        let ack = self.streams.append(stream, &input).await?;
+        identity::of(parts)?.operations().permit_commands(&input.batch)?;
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
+        let ack = session.append(&input).await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
@@ -225,14 +266,16 @@ impl Gateway {
     }
 
     async fn read_once(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+        let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let accept = request::accept(&parts.headers);
         let format = match accept {
             Accept::Protobuf => Default::default(),
             _ => request::s2_format(&parts.headers)?,
         };
-        let stream = self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref()).await?;
-        let (slices, tail) = records_of(self.streams.read(stream, read).await?);
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let (slices, tail) = records_of(self.streams.read(stream, key.as_ref(), read).await?);
         Ok(match accept {
             Accept::Protobuf => respond::protobuf(wire::encode_read_batch(&slices, tail)),
             _ => respond::json(StatusCode::OK, json::encode_read_batch(&slices, tail, format)),
@@ -241,7 +284,7 @@ impl Gateway {
 
     async fn check_tail(&self, stream: &str, parts: &Parts) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let stream = self.streams.stream(&basin, &stream, Access::Read, None).await?;
+        let stream = self.streams.stream(&basin, &stream, Access::CheckTail, None, None).await?;
         Ok(respond::json(StatusCode::OK, json::encode_tail(stream.check_tail()?)))
     }
 }
@@ -270,7 +313,7 @@ async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, 
 }
 
 /// The body of a request that must be JSON.
-async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
     match request::body_type(headers) {
         BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
         _ => Err(ApiError::new(

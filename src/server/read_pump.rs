@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::{
     append_pump::advice,
     drain::{DrainWatch, Phase},
+    identity::SessionGuard,
     respond,
 };
 use crate::{
@@ -29,6 +30,7 @@ pub(super) struct ReadPump {
     session: ReadSession,
     compression: Compression,
     drain: DrainWatch,
+    guard: SessionGuard,
     telemetry: Arc<Telemetry>,
     /// Made when something is first due; a reader that is sent records all the time never needs it.
     timer: Option<Pin<Box<Sleep>>>,
@@ -41,10 +43,11 @@ impl ReadPump {
         session: ReadSession,
         compression: Compression,
         drain: DrainWatch,
+        guard: SessionGuard,
         telemetry: Arc<Telemetry>,
         open: OpenGuard,
     ) -> Self {
-        Self { session, compression, drain, telemetry, timer: None, over: false, _open: open }
+        Self { session, compression, drain, guard, telemetry, timer: None, over: false, _open: open }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -60,6 +63,9 @@ impl ReadPump {
         if phase == Phase::Ending {
             let error = ApiError::new(ErrorCode::ServerDraining, "the server stops; go on reading elsewhere");
             return Poll::Ready(Some(self.fail(&error)));
+        }
+        if let Some(ended) = self.guard.poll_end(cx) {
+            return Poll::Ready(Some(self.fail(&ended)));
         }
         loop {
             match self.session.poll_next(cx, clock::instant()) {

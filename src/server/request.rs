@@ -8,7 +8,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::{
-    types::{ApiError, BasinName, Compression, ErrorCode, NameError, RequestToken, StreamConfigLayer, StreamName},
+    encryption::KeyMaterial,
+    types::{
+        AccessTokenId, ApiError, BasinName, Compression, ConnectionId, ErrorCode, NameError, RequestToken,
+        StreamConfigLayer, StreamName,
+    },
     wire::{
         inflate, json,
         negotiate::{self, Accept, BodyType, S2Format},
@@ -57,6 +61,11 @@ pub(super) fn basin(parts: &Parts, basin_host: Option<&BasinHost>) -> Result<Bas
     BasinName::new(name).map_err(|error| invalid_header("s2-basin", error))
 }
 
+/// The connection that the request came over.
+pub(super) fn connection(parts: &Parts) -> ConnectionId {
+    *parts.extensions.get().expect("the listener puts it on every request")
+}
+
 /// A basin's name from a path.
 pub(super) fn basin_in_path(segment: &str) -> Result<BasinName, ApiError> {
     BasinName::new(&path_segment(segment)?).map_err(bad_path)
@@ -65,6 +74,11 @@ pub(super) fn basin_in_path(segment: &str) -> Result<BasinName, ApiError> {
 /// A stream's name from a path.
 pub(super) fn stream_in_path(segment: &str) -> Result<StreamName, ApiError> {
     StreamName::new(&path_segment(segment)?).map_err(bad_path)
+}
+
+/// An access token's id from a path.
+pub(super) fn access_token_in_path(segment: &str) -> Result<AccessTokenId, ApiError> {
+    AccessTokenId::new(&path_segment(segment)?).map_err(bad_path)
 }
 
 /// The stream's name from `s2-stream`, percent-encoded UTF-8, for clients that cannot put it in a path.
@@ -94,6 +108,13 @@ pub(super) fn request_token(headers: &HeaderMap) -> Result<Option<RequestToken>,
 pub(super) fn stream_config(headers: &HeaderMap) -> Result<Option<StreamConfigLayer>, ApiError> {
     let Some(value) = headers.get("s2-stream-config") else { return Ok(None) };
     json::decode_stream_config(value.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
+}
+
+/// The key for the records of an encrypted stream. Its length is checked whether the stream is one or not; the rest is
+/// for the stream's cipher to say (`data-plane.md` §11).
+pub(super) fn encryption_key(headers: &HeaderMap) -> Result<Option<KeyMaterial>, ApiError> {
+    let Some(text) = header_text(headers, "s2-encryption-key")? else { return Ok(None) };
+    KeyMaterial::new(text).map(Some).map_err(|error| invalid_header("s2-encryption-key", error))
 }
 
 /// How records stand in JSON.
@@ -203,6 +224,8 @@ mod tests {
         for bad in ["%00", "%ff", "..", "%2E"] {
             assert_eq!(stream_in_path(bad).unwrap_err().label(), "bad_path", "{bad}");
         }
+        assert_eq!(access_token_in_path("tenant%2F42").unwrap().as_str(), "tenant/42");
+        assert_eq!(access_token_in_path("..").unwrap_err().label(), "bad_path");
         assert_eq!(basin_in_path("Nope").unwrap_err().label(), "bad_path");
     }
 }

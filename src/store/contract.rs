@@ -48,6 +48,7 @@ macro_rules! suite {
             seek_finds_the_earliest_record
             trim_keeps_what_it_must
             a_log_trimmed_empty_goes_on_at_its_tail
+            stored_bytes_follow_the_batches
             delete_leaves_nothing
             delete_does_no_harm_twice
             a_deleted_log_takes_no_appends
@@ -365,6 +366,28 @@ pub(crate) fn a_log_trimmed_empty_goes_on_at_its_tail<B: Backend>() {
     let next = writer.append(&[("c", 3)]);
     assert_same(&writer.read(2, usize::MAX), &[next]);
     assert_eq!(writer.seek(2, 0), Some(Position::new(2, 3)));
+}
+
+pub(crate) fn stored_bytes_follow_the_batches<B: Backend>() {
+    let backend = B::create();
+    let mut writer = Writer::open(&backend, 1);
+    assert_eq!(writer.log.stored(), 0);
+    let batches = [writer.append(&[("a", 1), ("bb", 1)]), writer.append(&[("ccc", 2)])];
+    let all = (batches[0].metered() + batches[1].metered()) as u64;
+    assert_eq!(writer.log.stored(), all);
+    let first = writer.next(&[("x", 3)]);
+    let refused =
+        Batch::sequence(&Records::new().body(None, b"x").input().batch, SeqNum::new(9), |_| Timestamp::new(3));
+    assert!(writer.accept(&refused, writer.after(&first)).is_err());
+    assert_eq!(writer.log.stored(), all, "what was refused is not stored");
+    drop(writer);
+    let writer = Writer::open(&backend, 1);
+    assert_eq!(writer.log.stored(), all);
+    writer.trim(1);
+    assert_eq!(writer.log.stored(), all, "a batch counts as long as one of its records is kept");
+    writer.trim(3);
+    assert_eq!(writer.log.stored(), 0);
+    assert_eq!(Writer::open(&backend, 2).log.stored(), 0);
 }
 
 pub(crate) fn delete_leaves_nothing<B: Backend>() {

@@ -85,6 +85,11 @@ pub trait StreamLog: Send + Sync + 'static {
 
     /// Lets go of records before `to`, in its own time: some of them may stay readable. Moves nothing of the head.
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()>;
+
+    /// Metered bytes of the durable batches that were not let go of; of one that is kept for some of its records, all.
+    ///
+    /// Asked after every batch, so it must not take long; it may be a moment late.
+    fn stored(&self) -> u64;
 }
 
 /// What became of an append that was accepted.

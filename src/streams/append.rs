@@ -10,6 +10,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,17 +25,22 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    types::{AppendAck, AppendInput, SeqNum},
+    encryption::RecordCipher,
+    types::{AppendAck, AppendInput, ConnectionId, SeqNum},
+    usage::AppendMeter,
 };
 
 /// A writer's session with a stream (`s2s.md` §6).
 pub struct AppendSession {
     stream: Arc<Stream>,
+    cipher: Option<Box<RecordCipher>>,
     place: Place,
     budget: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     waiting: Option<WaitForBytes>,
-    accepted: VecDeque<Accepted>,
+    /// With the metered bytes of each.
+    accepted: VecDeque<(Accepted, usize)>,
+    meter: AppendMeter,
     state: State,
 }
 
@@ -50,16 +56,30 @@ enum State {
 type WaitForBytes = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 impl AppendSession {
-    pub(super) fn new(stream: Arc<Stream>, budget: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
+    /// `cipher` is the stream's, with the key of the session.
+    pub(super) fn new(
+        stream: Arc<Stream>,
+        cipher: Option<Box<RecordCipher>>,
+        budget: Arc<Semaphore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             place: stream.enter(),
+            meter: AppendMeter::new(stream.usage().clone()),
             stream,
+            cipher,
             budget,
             clock,
             waiting: None,
             accepted: VecDeque::new(),
             state: State::Open,
         }
+    }
+
+    /// The session comes over `connection`: what else is appended over it within a minute is the same operation.
+    pub fn over(mut self, connection: ConnectionId) -> Self {
+        self.meter.set_connection(connection);
+        self
     }
 
     /// Whether the session takes inputs.
@@ -78,8 +98,12 @@ impl AppendSession {
     /// The session must be open.
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
         let permit = ready!(self.poll_budget(cx, input.batch.metered()));
-        match self.stream.append(input, permit, self.clock.now()) {
-            Ok(accepted) => self.accepted.push_back(accepted),
+        let outcome = match &self.cipher {
+            None => self.stream.append(input, permit, self.clock.now()),
+            Some(cipher) => self.stream.append(&sealed(cipher, input), permit, self.clock.now()),
+        };
+        match outcome {
+            Ok(accepted) => self.accepted.push_back((accepted, input.batch.metered())),
             Err(refused) => self.state = State::Failed(refused),
         }
         Poll::Ready(())
@@ -103,6 +127,13 @@ impl AppendSession {
         Poll::Ready(permit)
     }
 
+    /// Appends one batch and waits until it is durable.
+    pub async fn append(mut self, input: &AppendInput) -> Result<AppendAck, Failure> {
+        poll_fn(|cx| self.poll_append(cx, input)).await;
+        let outcome = poll_fn(|cx| self.poll_ack(cx)).await;
+        outcome.expect("an input was put in, so there is an outcome")
+    }
+
     /// No more inputs come; the session ends when those accepted are acknowledged.
     pub fn close(&mut self) {
         if self.is_open() {
@@ -113,10 +144,11 @@ impl AppendSession {
 
     /// The next ack, in the order of the inputs; then the failure that ended the session, if one did; then nothing.
     pub fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendAck, Failure>>> {
-        if let Some(&Accepted { start, end }) = self.accepted.front() {
+        if let Some(&(Accepted { start, end }, metered)) = self.accepted.front() {
             return Poll::Ready(Some(match ready!(self.poll_reached(cx, end.seq_num)) {
                 Ok(tail) => {
                     self.accepted.pop_front();
+                    self.meter.appended(metered);
                     Ok(AppendAck { start, end, tail })
                 }
                 Err(failure) => Err(self.done(failure)),
@@ -152,6 +184,12 @@ impl AppendSession {
         self.state = State::Done;
         failure
     }
+}
+
+/// `input` as it is stored. Made before the stream's lock is taken: one writer's encryption is not another's wait.
+fn sealed(cipher: &RecordCipher, input: &AppendInput) -> AppendInput {
+    let batch = cipher.seal(&input.batch, |nonce| rand::fill(nonce));
+    AppendInput { batch, ..*input }
 }
 
 impl Drop for AppendSession {

@@ -1,9 +1,10 @@
 //! Why the service did not do what was asked. How a client is told is the server's to say.
 
 use crate::{
+    encryption::{DecryptionFailed, KeyError},
     sequence::{OutOfRange, Rejection},
     store::StoreError,
-    types::{BasinName, StreamName},
+    types::{BasinName, Denied, StreamName},
 };
 
 /// Why a request to the service failed.
@@ -27,12 +28,21 @@ pub enum Failure {
     /// A stream of that name is there, made by another request.
     #[error("stream {1:?} already exists in basin {0}")]
     StreamExists(BasinName, StreamName),
+    /// The basin lives elsewhere, and basins do not move.
+    #[error("basin {0} is in location {1} and cannot move")]
+    BasinElsewhere(BasinName, String),
     /// Someone else changed the same entry of the catalogue at the same time; nothing was changed here.
     #[error("the catalogue was changed at the same time, try again")]
     Conflict,
-    /// Asked for something that cannot be had here.
-    #[error("{0}")]
-    Unsupported(&'static str),
+    /// The key of the request is none for the stream's cipher.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A record of the stream is not encrypted with the key of the request.
+    #[error(transparent)]
+    Decryption(#[from] DecryptionFailed),
+    /// What the request turned out to need is not among what it may do.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The stream's rules refused the batch.
     #[error(transparent)]
     Rejected(#[from] Rejection),

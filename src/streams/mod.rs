@@ -2,6 +2,7 @@
 //!
 //! It knows no HTTP: requests come in as values, and go out as values or as a [`Failure`].
 
+mod activity;
 mod append;
 mod background;
 mod catalogue;
@@ -16,7 +17,6 @@ mod waiters;
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -30,9 +30,12 @@ use self::{
 };
 use crate::{
     clock::{self, Clock},
+    encryption::{EncryptionKey, KeyError, KeyMaterial},
     sequence::ReadMode,
     store::{Store, StoreError},
-    types::{AppendAck, AppendInput, BasinName, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    telemetry::CommitLatency,
+    types::{AppendAck, AppendInput, BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    usage::{self, Usage, UsageConfig},
 };
 
 pub use append::AppendSession;
@@ -48,11 +51,13 @@ pub struct StreamsConfig {
     pub append_in_flight: usize,
     /// How long a stream that nobody uses stays open.
     pub idle_after: Duration,
+    /// How usage is counted and asked for.
+    pub usage: UsageConfig,
 }
 
 impl Default for StreamsConfig {
     fn default() -> Self {
-        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60) }
+        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
     }
 }
 
@@ -61,8 +66,20 @@ impl Default for StreamsConfig {
 pub enum Access {
     /// To append.
     Append,
-    /// To read, or to check the tail.
+    /// To read.
     Read,
+    /// To check the tail: a read that needs no key.
+    CheckTail,
+}
+
+impl Access {
+    /// Whether `key` does for a stream with `cipher`, as far as anyone can tell without its records.
+    fn check_key(self, cipher: Option<Cipher>, key: Option<&KeyMaterial>) -> Result<(), KeyError> {
+        match (self, cipher) {
+            (Access::Append | Access::Read, Some(cipher)) => EncryptionKey::required(cipher, key).map(|_| ()),
+            (Access::CheckTail, _) | (_, None) => Ok(()),
+        }
+    }
 }
 
 type StreamKey = (BasinName, StreamName);
@@ -73,6 +90,8 @@ pub struct Streams {
     clock: Arc<dyn Clock>,
     budget: Arc<Semaphore>,
     background: Background,
+    usage: Arc<Usage>,
+    commit_latency: CommitLatency,
     open: Mutex<HashMap<StreamKey, Open>>,
     /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
     names: [tokio::sync::Mutex<()>; 64],
@@ -89,11 +108,15 @@ impl Streams {
     /// The service over `store`, with the time of day from `clock`. Needs a running tokio runtime.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: StreamsConfig) -> Arc<Self> {
         let (background, jobs) = Background::new();
+        let usage = Usage::new(store.clone(), clock.clone(), config.usage);
+        tokio::spawn(usage::run(Arc::downgrade(&usage)));
         let streams = Arc::new(Self {
             store,
             clock,
             budget: Arc::new(Semaphore::new(config.append_in_flight.min(Semaphore::MAX_PERMITS))),
             background,
+            usage,
+            commit_latency: CommitLatency::default(),
             open: Mutex::default(),
             names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
@@ -103,44 +126,62 @@ impl Streams {
         streams
     }
 
-    /// Opens an append session with a stream.
-    pub fn append_session(&self, stream: Arc<Stream>) -> AppendSession {
-        AppendSession::new(stream, self.budget.clone(), self.clock.clone())
+    /// Opens an append session with a stream; `key` encrypts what is appended if the stream has a cipher.
+    pub fn append_session(&self, stream: Arc<Stream>, key: Option<&KeyMaterial>) -> Result<AppendSession, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        Ok(AppendSession::new(stream, cipher, self.budget.clone(), self.clock.clone()))
     }
 
-    /// Opens a read session with a stream; the start is resolved before this returns.
-    pub async fn read_session(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<ReadSession, Failure> {
-        ReadSession::open(stream, request, ReadMode::Session).await
+    /// Opens a read session with a stream; `key` decrypts what is read if the stream has a cipher. The start is resolved
+    /// before this returns.
+    pub async fn read_session(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        request: &ReadRequest,
+    ) -> Result<ReadSession, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        ReadSession::open(stream, cipher, request, ReadMode::Session).await
     }
 
     /// Appends one batch and waits until it is durable.
-    pub async fn append(&self, stream: Arc<Stream>, input: &AppendInput) -> Result<AppendAck, Failure> {
-        let mut session = self.append_session(stream);
-        poll_fn(|cx| session.poll_append(cx, input)).await;
-        let outcome = poll_fn(|cx| session.poll_ack(cx)).await;
-        outcome.expect("an input was put in, so there is an outcome")
+    pub async fn append(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        input: &AppendInput,
+    ) -> Result<AppendAck, Failure> {
+        self.append_session(stream, key)?.append(input).await
     }
 
-    /// Reads up to one batch, waiting for it if the request says so.
-    pub async fn read(&self, stream: Arc<Stream>, request: &ReadRequest) -> Result<Option<ReadEvent>, Failure> {
-        let mut session = ReadSession::open(stream, request, ReadMode::Unary).await?;
+    /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
+    pub async fn read(
+        &self,
+        stream: Arc<Stream>,
+        key: Option<&KeyMaterial>,
+        request: &ReadRequest,
+    ) -> Result<Option<ReadEvent>, Failure> {
+        let cipher = stream.record_cipher(key)?;
+        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary).await?;
         loop {
             match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
-                event => return Ok(event),
+                event => return session.take_undecryptable().map_or(Ok(event), Err),
             }
         }
     }
 
     /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
     ///
-    /// `layer` is the configuration that the request has for a stream it makes.
+    /// `layer` is the configuration that the request has for a stream it makes. Nothing is made for a request without a
+    /// `encryption_key` that does for the cipher which the stream would get.
     pub async fn stream(
         &self,
         basin: &BasinName,
         name: &StreamName,
         access: Access,
         layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
     ) -> Result<Arc<Stream>, Failure> {
         let key = (basin.clone(), name.clone());
         if let Some(stream) = self.open_stream(&key) {
@@ -153,9 +194,10 @@ impl Streams {
         let entry = match self.catalogue().stream(basin, name).await? {
             Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
             Some(found) => found.entry,
-            None => self.make_on_access(basin, name, access, layer).await?,
+            None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = Stream::open(&*self.store, &entry, self.background.clone()).await?;
+        let stream = Stream::open(&*self.store, &entry, self.background.clone(), self.commit_latency.clone()).await?;
+        stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
         Ok(stream)
     }
@@ -166,13 +208,14 @@ impl Streams {
         name: &StreamName,
         access: Access,
         layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
     ) -> Result<StreamEntry, Failure> {
         let Some(found) = self.catalogue().basin(basin).await? else {
             return Err(Failure::BasinNotFound(basin.clone()));
         };
         let makes = match access {
             Access::Append => found.entry.config.create_stream_on_append,
-            Access::Read => found.entry.config.create_stream_on_read,
+            Access::Read | Access::CheckTail => found.entry.config.create_stream_on_read,
         };
         if !makes {
             return Err(Failure::StreamNotFound(basin.clone(), name.clone()));
@@ -180,7 +223,18 @@ impl Streams {
         if found.entry.deleted_at.is_some() {
             return Err(Failure::BasinDeletionPending(basin.clone()));
         }
+        access.check_key(found.entry.config.stream_cipher, encryption_key)?;
         self.make_stream(basin, name, &found.entry, layer.unwrap_or(&StreamConfigLayer::default()), None).await
+    }
+
+    /// Where streams are kept, for what else is kept beside them.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The time of day that the service goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// Whether the store takes writes.
@@ -190,7 +244,20 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        if let Err(error) = self.usage.finish().await {
+            tracing::warn!(%error, "the last usage was not written down");
+        }
         self.store.close().await
+    }
+
+    /// What is counted of the use of all this.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// How long commits of the store take.
+    pub fn commit_latency(&self) -> &CommitLatency {
+        &self.commit_latency
     }
 
     /// How many streams are open.

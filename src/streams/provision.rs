@@ -2,8 +2,8 @@
 
 use super::{Failure, Job, Streams, catalogue::Found};
 use crate::types::{
-    BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Page, Provision, RequestToken,
-    StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
+    BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Operation, Operations, Page, Provision,
+    RequestToken, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
     limits::MAX_LIST_LIMIT,
 };
 
@@ -24,7 +24,6 @@ impl Streams {
         wish: BasinWish,
         token: Option<RequestToken>,
     ) -> Result<(BasinInfo, Provision), Failure> {
-        check_cipher(&wish.config)?;
         let _name = self.lock_basin(name).await;
         let creation = token.map(|token| Creation { token, config: wish.config.clone() });
         match self.catalogue().basin(name).await? {
@@ -38,15 +37,25 @@ impl Streams {
     }
 
     /// Makes sure that a basin exists with just the configuration wished for.
-    pub async fn ensure_basin(&self, name: &BasinName, wish: BasinWish) -> Result<(BasinInfo, Provision), Failure> {
-        check_cipher(&wish.config)?;
+    ///
+    /// Whether that is [`Operation::CreateBasin`] or [`Operation::ReconfigureBasin`] turns out here; it must be among
+    /// `allowed`.
+    pub async fn ensure_basin(
+        &self,
+        name: &BasinName,
+        wish: BasinWish,
+        allowed: Operations,
+    ) -> Result<(BasinInfo, Provision), Failure> {
         let _name = self.lock_basin(name).await;
         let Some(found) = self.catalogue().basin(name).await? else {
+            allowed.permit(Operation::CreateBasin)?;
             return Ok((self.make_basin(name, wish, None).await?, Provision::Created));
         };
+        allowed.permit(Operation::ReconfigureBasin)?;
         if found.entry.deleted_at.is_some() {
             return Err(Failure::BasinDeletionPending(name.clone()));
         }
+        check_location(name, &found.entry, &wish)?;
         if found.entry.config == wish.config {
             return Ok((basin_info(name, found.entry), Provision::Noop));
         }
@@ -120,19 +129,25 @@ impl Streams {
     }
 
     /// Makes sure that a stream exists with just the configuration wished for, over the basin's defaults.
+    ///
+    /// Whether that is [`Operation::CreateStream`] or [`Operation::ReconfigureStream`] turns out here; it must be among
+    /// `allowed`.
     pub async fn ensure_stream(
         &self,
         basin: &BasinName,
         name: &StreamName,
         layer: StreamConfigLayer,
+        allowed: Operations,
     ) -> Result<(StreamInfo, Provision), Failure> {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
         let of = self.live_basin(basin).await?;
         let Some(found) = self.catalogue().stream(basin, name).await? else {
+            allowed.permit(Operation::CreateStream)?;
             let entry = self.make_stream(basin, name, &of.entry, &layer, None).await?;
             return Ok((stream_info(name, entry), Provision::Created));
         };
+        allowed.permit(Operation::ReconfigureStream)?;
         if found.entry.deleted_at.is_some() {
             return Err(Failure::StreamDeletionPending);
         }
@@ -207,6 +222,7 @@ impl Streams {
         if let Some(open) = self.open_streams().remove(&key) {
             open.stream.delete();
         }
+        self.usage.stream_deleted(basin, name);
         self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), id));
         Ok(())
     }
@@ -292,11 +308,11 @@ impl Streams {
     }
 }
 
-/// Records are kept as they come: a basin that asks for a cipher is refused rather than served in clear.
-fn check_cipher(config: &BasinConfig) -> Result<(), Failure> {
-    match config.stream_cipher {
-        Some(_) => Err(Failure::Unsupported("this gateway does not encrypt streams, leave `stream_cipher` out")),
-        None => Ok(()),
+/// A basin stays where it was made; one that was made nowhere in particular is wherever it is asked for.
+fn check_location(name: &BasinName, entry: &BasinEntry, wish: &BasinWish) -> Result<(), Failure> {
+    match (&entry.location, &wish.location) {
+        (Some(is), Some(wished)) if is != wished => Err(Failure::BasinElsewhere(name.clone(), is.clone())),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,9 @@
 //! ```
 //!
 //! Polled where the work is, with the time as an argument: nothing here spawns, sleeps or blocks. Knows no frame.
+//!
+//! Records of an encrypted stream are decrypted last of all, for this session alone: bounds and pages count by the
+//! plaintext's sizes, which are kept with the ciphertext.
 
 use std::{
     collections::VecDeque,
@@ -21,23 +24,30 @@ use std::{
 use super::{Failure, Stream, stream::Ahead, waiters::Place};
 use crate::{
     clock,
+    encryption::{DecryptionFailed, Opened, RecordCipher},
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
     types::{
-        Batch, BatchSlice, Cut, Position, ReadBounds, ReadRequest, SeqNum,
+        Batch, BatchSlice, ConnectionId, Cut, Position, ReadBounds, ReadRequest, SeqNum,
         limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
     },
+    usage::ReadMeter,
 };
 
 /// A reader's session with a stream (`s2s.md` §7).
 pub struct ReadSession {
     stream: Arc<Stream>,
+    /// The stream's, with the key of the session.
+    cipher: Option<Box<RecordCipher>>,
+    /// What ends the session after the records that were just delivered.
+    undecryptable: Option<DecryptionFailed>,
     place: Place,
     /// The record that comes next.
     next: SeqNum,
     remaining: Remaining,
     bounds: ReadBounds,
     clock: FollowClock,
+    meter: ReadMeter,
     state: State,
 }
 
@@ -61,22 +71,40 @@ impl State {
 /// What a reader is sent.
 #[derive(Debug)]
 pub enum ReadEvent {
-    /// Records from the log or not whole batches: at most 1000 of them, at most 1 MiB metered.
+    /// Records from the log, not whole batches, or decrypted: at most 1000 of them, at most 1 MiB metered.
     Records {
         /// The records, in order.
         slices: Vec<BatchSlice>,
         /// The durable tail, as last seen.
         tail: Position,
     },
-    /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind.
+    /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
+    /// frame that it shares with other readers. Never of a stream with a cipher.
     Followed(Vec<Batch>),
     /// No records: the reader is at the tail.
     Heartbeat(Position),
 }
 
+impl ReadEvent {
+    /// Metered bytes of its records.
+    pub fn metered(&self) -> usize {
+        match self {
+            Self::Records { slices, .. } => slices.iter().map(BatchSlice::metered).sum(),
+            Self::Followed(batches) => batches.iter().map(Batch::metered).sum(),
+            Self::Heartbeat(_) => 0,
+        }
+    }
+}
+
 impl ReadSession {
-    /// Resolves the start of `request` against the durable tail of `stream`.
-    pub(super) async fn open(stream: Arc<Stream>, request: &ReadRequest, mode: ReadMode) -> Result<Self, Failure> {
+    /// Resolves the start of `request` against the durable tail of `stream`; `cipher` is the stream's, with the key of the
+    /// session.
+    pub(super) async fn open(
+        stream: Arc<Stream>,
+        cipher: Option<Box<RecordCipher>>,
+        request: &ReadRequest,
+        mode: ReadMode,
+    ) -> Result<Self, Failure> {
         let head = stream.durable_head()?;
         let mut plan = ReadPlan::new(request, mode, &head)?;
         let start = match plan.start() {
@@ -84,9 +112,16 @@ impl ReadSession {
             PlannedStart::At(seq_num) => Some(seq_num),
             PlannedStart::Seek { from, timestamp } => Some(plan.sought(stream.seek(from, timestamp).await?)?),
         };
+        let meter = match mode {
+            ReadMode::Unary => ReadMeter::unary(stream.usage().clone()),
+            ReadMode::Session => ReadMeter::streaming(stream.usage().clone()),
+        };
         Ok(Self {
             place: stream.enter(),
+            meter,
             stream,
+            cipher,
+            undecryptable: None,
             next: start.unwrap_or_default(),
             remaining: plan.limits(),
             bounds: request.bounds,
@@ -95,10 +130,32 @@ impl ReadSession {
         })
     }
 
+    /// The session comes over `connection`: what else is read over it within a minute is the same operation.
+    pub fn over(mut self, connection: ConnectionId) -> Self {
+        self.meter.set_connection(connection);
+        self
+    }
+
     /// What comes next for the reader; nothing more once the read is over.
     ///
     /// When this is pending, it must be polled again at [`ReadSession::next_deadline`] at the latest.
     pub fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
+        self.meter.goes_on();
+        if let Some(failed) = self.take_undecryptable() {
+            return Poll::Ready(Some(Err(failed)));
+        }
+        let stored = ready!(self.poll_stored(cx, now));
+        Poll::Ready(match (&self.cipher, stored) {
+            (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail }))) => {
+                let opened = decrypt(cipher, &slices);
+                Some(self.decrypted(opened, tail))
+            }
+            (_, stored) => stored,
+        })
+    }
+
+    /// What comes next, as it is stored.
+    fn poll_stored(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
         let step = loop {
             match &self.state {
                 State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
@@ -118,10 +175,29 @@ impl ReadSession {
                 State::Done => break None,
             }
         };
-        if let Some(Err(_)) = step {
-            self.state = State::Done;
+        match &step {
+            Some(Ok(event)) => self.meter.delivered(event.metered()),
+            Some(Err(_)) => self.state = State::Done,
+            None => {}
         }
         Poll::Ready(step)
+    }
+
+    /// Delivers what could be decrypted; the record that could not ends the session, right away or after those before it.
+    fn decrypted(&mut self, opened: Decrypted, tail: Position) -> Result<ReadEvent, Failure> {
+        if let Some(failed) = opened.failure {
+            self.state = State::Done;
+            match opened.slices.is_empty() {
+                true => return Err(failed.into()),
+                false => self.undecryptable = Some(failed),
+            }
+        }
+        Ok(ReadEvent::Records { slices: opened.slices, tail })
+    }
+
+    /// The failure that comes after the records that were just delivered, if one does.
+    pub(super) fn take_undecryptable(&mut self) -> Option<Failure> {
+        self.undecryptable.take().map(Failure::from)
     }
 
     /// When something is due although no record came.
@@ -229,7 +305,9 @@ impl ReadSession {
     /// Passes on what was appended: whole batches as they are where nothing bounds the read.
     fn deliver(&mut self, slices: Vec<BatchSlice>, tail: Position, now: Instant) -> Option<ReadEvent> {
         self.clock.delivered(now, heartbeat_interval());
-        if self.bounds.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
+        // What readers share is never in clear, and a reader of ciphertext shares nothing.
+        let is_shared = self.cipher.is_none();
+        if is_shared && self.bounds.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
             self.next = slices.last().map_or(self.next, BatchSlice::end_seq_num);
             return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
         }
@@ -246,6 +324,25 @@ impl Drop for ReadSession {
     fn drop(&mut self) {
         self.stream.leave(&self.place);
     }
+}
+
+/// Records of an encrypted stream, for one reader.
+struct Decrypted {
+    slices: Vec<BatchSlice>,
+    failure: Option<DecryptionFailed>,
+}
+
+/// Decrypts `slices`, which bounds have cut already, up to the first record that cannot be.
+fn decrypt(cipher: &RecordCipher, slices: &[BatchSlice]) -> Decrypted {
+    let mut decrypted = Decrypted { slices: Vec::with_capacity(slices.len()), failure: None };
+    for slice in slices {
+        let Opened { readable, failure } = cipher.open(slice);
+        decrypted.slices.extend(readable.map(|batch| batch.whole()));
+        if failure.is_some() {
+            return Decrypted { failure, ..decrypted };
+        }
+    }
+    decrypted
 }
 
 /// How catching up goes on.

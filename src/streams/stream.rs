@@ -13,6 +13,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Context,
+    time::Instant,
 };
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,19 +25,27 @@ use super::{
     waiters::{Place, Waiters, Wakers},
 };
 use crate::{
+    clock,
+    encryption::{KeyError, KeyMaterial, RecordCipher},
     sequence::Sequencer,
     store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
+    telemetry::CommitLatency,
     types::{
-        AppendInput, Batch, BatchSlice, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
+        AppendInput, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
         Timestamping,
     },
+    usage::StreamUsage,
 };
 
 /// A stream that is in use.
 pub struct Stream {
     id: StreamId,
+    /// For life: what the basin says later changes nothing.
+    cipher: Option<Cipher>,
     this: Weak<Stream>,
     background: Background,
+    commit_latency: CommitLatency,
+    usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
     state: Mutex<State>,
 }
@@ -67,6 +76,7 @@ enum Phase {
 struct Pending {
     batch: Batch,
     head: Head,
+    since: Instant,
     /// Bytes of the in-flight budget, given back when the batch is durable.
     _permit: OwnedSemaphorePermit,
 }
@@ -102,15 +112,19 @@ impl Stream {
         store: &dyn Store,
         entry: &StreamEntry,
         background: Background,
+        commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
             id: entry.id,
+            cipher: entry.cipher,
             this: this.clone(),
             background,
+            commit_latency,
+            usage: OnceLock::new(),
             log: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Serving,
-                sequencer: Sequencer::new(Head::default()),
+                sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
                 durable: Head::default(),
                 timestamping: entry.config.timestamping,
                 pending: VecDeque::new(),
@@ -121,7 +135,7 @@ impl Stream {
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
         {
             let mut state = stream.lock();
-            state.sequencer = Sequencer::new(opened.head);
+            state.sequencer.set_head(opened.head);
             state.durable = opened.head;
         }
         stream.log.get_or_init(|| opened.log);
@@ -131,6 +145,29 @@ impl Stream {
     /// Which life of its name this is.
     pub fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// What turns the records of a request into those of the stream and back; nothing if they are not encrypted.
+    pub(super) fn record_cipher(&self, key: Option<&KeyMaterial>) -> Result<Option<Box<RecordCipher>>, KeyError> {
+        Ok(RecordCipher::of_request(self.cipher, key, self.id)?.map(Box::new))
+    }
+
+    /// Counts the use of the stream there from now on. Only the first call counts.
+    pub(super) fn count_for(&self, usage: Arc<StreamUsage>) {
+        self.usage.get_or_init(|| usage);
+    }
+
+    pub(super) fn usage(&self) -> &Arc<StreamUsage> {
+        self.usage.get().expect("a stream is handed out only when its use is counted")
+    }
+
+    /// Metered bytes that the log keeps.
+    pub(super) fn stored(&self) -> u64 {
+        self.log().stored()
+    }
+
+    fn note_stored(&self) {
+        self.usage().set_stored(self.stored());
     }
 
     /// The durable tail.
@@ -144,7 +181,7 @@ impl Stream {
         Ok(state.durable)
     }
 
-    /// Judges `input` at the time `now` and hands it to the log.
+    /// Judges `input`, in the form in which it is stored, at the time `now` and hands it to the log.
     pub(super) fn append(
         &self,
         input: &AppendInput,
@@ -161,11 +198,16 @@ impl Stream {
         let batch = state.sequencer.admit(input, state.timestamping, now).map_err(|error| refused(error.into()))?;
         let head = *state.sequencer.head();
         let accepted = Accepted { start: batch.start(), end: batch.end() };
+        let since = clock::instant();
         match self.log().append(batch.clone(), head) {
-            Ok(Commit::Durable) => state.note_durable(batch, head),
-            Ok(Commit::Pending) => state.pending.push_back(Pending { batch, head, _permit: permit }),
+            Ok(Commit::Durable) => {
+                state.note_durable(batch, head);
+                self.commit_latency.observe(since.elapsed());
+                self.note_stored();
+            }
+            Ok(Commit::Pending) => state.pending.push_back(Pending { batch, head, since, _permit: permit }),
             Err(error) => {
-                state.sequencer = Sequencer::new(before);
+                state.sequencer.set_head(before);
                 drop(guard);
                 if let StoreError::Unknown(_) = error {
                     self.fail(error.clone());
@@ -184,6 +226,7 @@ impl Stream {
     /// From now on batches are stamped as `config` says.
     pub(super) fn reconfigure(&self, config: &StreamConfig) {
         self.lock().timestamping = config.timestamping;
+        self.usage().set_class(&config.storage_class);
     }
 
     /// Ends the stream for everyone who uses it.
@@ -224,7 +267,9 @@ impl Stream {
     /// Lets go of what lies before the durable trim point.
     pub(super) async fn trim(&self) -> Result<(), StoreError> {
         let to = self.lock().durable.trim_point;
-        self.log().trim(to).await
+        self.log().trim(to).await?;
+        self.note_stored();
+        Ok(())
     }
 
     pub(super) fn enter(&self) -> Place {
@@ -291,16 +336,19 @@ impl Stream {
 
     /// Everything accepted before `end` became durable.
     fn settle(&self, end: SeqNum) {
+        let now = clock::instant();
         let mut state = self.lock();
         let trimmed_before = state.durable.trim_point;
         while state.pending.front().is_some_and(|pending| pending.batch.end().seq_num <= end) {
-            if let Some(Pending { batch, head, _permit }) = state.pending.pop_front() {
+            if let Some(Pending { batch, head, since, _permit }) = state.pending.pop_front() {
                 state.note_durable(batch, head);
+                self.commit_latency.observe(now.saturating_duration_since(since));
             }
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
         drop(state);
+        self.note_stored();
         wakers.wake();
         self.trim_in_background(trims);
     }

@@ -1,5 +1,7 @@
 //! The service over a store that makes nothing durable until a test says so, and with the time in hand.
 
+mod encryption;
+
 use std::{
     future::poll_fn,
     sync::{
@@ -16,8 +18,9 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendInput, BasinConfig, Batch, Compression, Head, Position, Provision, ReadBounds, ReadStart, RequestToken,
-        SeqNum, StreamConfigLayer, StreamId, Timestamp, TimestampingMode, testing,
+        AppendInput, BasinConfig, Batch, Compression, Head, Metric, MetricQuery, Operations, Position, Provision,
+        ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet, TimeRange,
+        Timestamp, TimestampingMode, testing,
     },
 };
 
@@ -115,6 +118,10 @@ impl StreamLog for LateLog {
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
         self.memory.trim(to)
     }
+
+    fn stored(&self) -> u64 {
+        self.memory.stored()
+    }
 }
 
 /// A service with one basin, and the things that a test turns.
@@ -141,15 +148,15 @@ impl World {
     }
 
     async fn stream(&self) -> Arc<Stream> {
-        self.streams.stream(&basin(), &orders(), Access::Append, None).await.unwrap()
+        self.streams.stream(&basin(), &orders(), Access::Append, None, None).await.unwrap()
     }
 
     async fn writer(&self) -> AppendSession {
-        self.streams.append_session(self.stream().await)
+        self.streams.append_session(self.stream().await, None).unwrap()
     }
 
     async fn reader(&self, request: ReadRequest) -> ReadSession {
-        self.streams.read_session(self.stream().await, &request).await.unwrap()
+        self.streams.read_session(self.stream().await, None, &request).await.unwrap()
     }
 
     /// Appends and makes durable.
@@ -455,14 +462,14 @@ async fn a_long_poll_returns_with_the_first_batch_or_empty() {
     let request = ReadRequest { wait: Some(Duration::from_secs(60)), ..Default::default() };
     let polling = tokio::spawn({
         let (streams, stream) = (world.streams.clone(), world.stream().await);
-        async move { streams.read(stream, &request).await }
+        async move { streams.read(stream, None, &request).await }
     });
     tokio::task::yield_now().await;
     world.append(one("a")).await;
     assert_eq!(bodies(Poll::Ready(polling.await.unwrap().transpose())), ["a"]);
 
     let stream = world.stream().await;
-    assert!(world.streams.read(stream, &request).await.unwrap().is_none());
+    assert!(world.streams.read(stream, None, &request).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -501,7 +508,7 @@ async fn a_basin_takes_its_streams_with_it() {
     let world = World::new().await;
     world.append(one("a")).await;
     world.streams.delete_basin(&basin()).await.unwrap();
-    let refused = world.streams.stream(&basin(), &StreamName::new("new").unwrap(), Access::Append, None).await;
+    let refused = world.streams.stream(&basin(), &StreamName::new("new").unwrap(), Access::Append, None, None).await;
     assert_eq!(refused.err(), Some(Failure::BasinDeletionPending(basin())));
     world.streams.remove_basin(&basin()).await.unwrap();
     assert_eq!(world.streams.basin_config(&basin()).await, Err(Failure::BasinNotFound(basin())));
@@ -535,7 +542,7 @@ async fn a_changed_configuration_holds_in_open_sessions() {
     let mut writer = world.writer().await;
     put(&mut writer, &testing::input(&[("a", Some(5))]));
     let layer = StreamConfigLayer { timestamping_mode: Some(TimestampingMode::Arrival), ..Default::default() };
-    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer).await.unwrap();
+    let (_, result) = world.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
     assert_eq!(result, Provision::Updated);
     put(&mut writer, &testing::input(&[("b", Some(6))]));
     world.clock.set(Timestamp::new(NOW + 1));
@@ -627,4 +634,33 @@ async fn trimmed_records_are_gone_and_their_memory_is_free() {
     })
     .await;
     assert_eq!(world.stream().await.check_tail(), Ok(Position::new(41, NOW)));
+}
+
+#[tokio::test]
+async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
+    let world = World::new().await;
+    let start = (NOW / 1000 / 60 * 60) as u32;
+    let stored = async |minute: u32| {
+        world.clock.set(Timestamp::new(u64::from(start + minute * 60) * 1000));
+        world.streams.usage().flush().await.unwrap();
+        let range = TimeRange { start: start + minute * 60, end: start + minute * 60 + 1 };
+        let query = MetricQuery { set: StreamMetricSet::Storage, range, interval: None };
+        let metrics = world.streams.usage().stream_metrics(basin(), orders(), query).await.unwrap();
+        match &metrics[..] {
+            [Metric::Gauge { values, .. }] => values[0].1 as u64,
+            other => panic!("{other:?}"),
+        }
+    };
+    world.append(testing::uniform_input(10, 1000)).await;
+    let first = stored(0).await;
+    assert!(first >= 10_000, "{first}");
+    world.append(testing::uniform_input(10, 1000)).await;
+    assert_eq!(stored(1).await, 2 * first);
+    world.append(testing::Records::new().trim(10).input()).await;
+    let stream = world.stream().await;
+    stream.trim().await.unwrap();
+    let after = stored(2).await;
+    assert!((first..first + 100).contains(&after), "{after}: the second batch and the trim command");
+    world.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    assert_eq!(stored(3).await, 0);
 }

@@ -199,6 +199,35 @@ impl AppendBatch {
         }
     }
 
+    /// The same records with their headers and bodies in envelopes: a body of `front` bytes, the fields of the record as
+    /// a `SequencedRecord` has them, and `back` bytes. `seal` is given each to do with as it likes.
+    ///
+    /// Commands stay as they are. Timestamps, metered sizes and commands are those of the records in the envelopes.
+    pub(crate) fn in_envelopes(&self, front: usize, back: usize, mut seal: impl FnMut(&mut [u8])) -> Self {
+        let envelope_len = |span: &Span| bytes_field_len(front + span.fields_len() + back);
+        let mut buffer = Vec::with_capacity(self.spans.iter().map(envelope_len).sum());
+        let mut commands = self.commands.iter().map(|(index, _)| *index).peekable();
+        let put = |(index, span): (usize, &Span)| {
+            let fields = &self.buffer[span.fields_start as usize..span.fields_end as usize];
+            let fields_start = buffer.len() as u32;
+            let headers_len = match commands.next_if_eq(&index) {
+                Some(_) => {
+                    buffer.put_slice(fields);
+                    span.headers_len
+                }
+                None => {
+                    let envelope = put_envelope(&mut buffer, front, fields, back);
+                    layout::retag_fields(&mut envelope[front..front + fields.len()], span.headers_len as usize);
+                    seal(envelope);
+                    0
+                }
+            };
+            Span { fields_start, fields_end: buffer.len() as u32, headers_len, ..*span }
+        };
+        let spans = self.spans.iter().enumerate().map(put).collect();
+        Self { buffer: buffer.into(), spans, commands: self.commands.clone(), ..*self }
+    }
+
     /// How many records: 1 to 1000.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
@@ -253,6 +282,17 @@ impl<'a> AppendRecord<'a> {
     pub fn metered(&self) -> usize {
         self.metered as usize
     }
+}
+
+/// Writes the body of an `AppendRecord` with `fields` between `front` and `back` zero bytes; returns what is in it.
+fn put_envelope<'a>(out: &'a mut Vec<u8>, front: usize, fields: &[u8], back: usize) -> &'a mut [u8] {
+    out.put_u8(layout::APPEND_BODY);
+    put_varint(out, (front + fields.len() + back) as u64);
+    let at = out.len();
+    out.put_bytes(0, front);
+    out.put_slice(fields);
+    out.put_bytes(0, back);
+    &mut out[at..]
 }
 
 /// Writes the canonical `AppendInput.records` field of a record to the end of `out`.

@@ -8,6 +8,7 @@
 //!
 //! A record stands there as a `ReadBatch.records` field: tag, length, `SequencedRecord`. A batch knows nothing of
 //! sockets and compresses nothing; it has a place for the frame of each compression, which whoever needs it first fills.
+//! What was decrypted for one reader has no such places ([`Rewriting`]).
 
 use std::{
     fmt,
@@ -160,16 +161,20 @@ impl Batch {
 fn put_records(buffer: &mut Vec<u8>, append: &AppendBatch, index: &[Entry], first: SeqNum) {
     let mut seq_num = first;
     for (record, entry) in append.records().zip(index) {
-        buffer.put_u8(layout::RECORD);
-        let len = layout::sequenced_record_len(seq_num, entry.timestamp, record.fields.len());
-        layout::put_varint(buffer, len as u64);
-        layout::put_uint_field(buffer, layout::SEQ_NUM, seq_num.get());
-        layout::put_uint_field(buffer, layout::TIMESTAMP, entry.timestamp.get());
+        put_record_head(buffer, seq_num, entry.timestamp, record.fields.len());
         let fields_at = buffer.len();
         buffer.put_slice(record.fields);
         layout::retag_fields(&mut buffer[fields_at..], record.headers_len);
         seq_num = seq_num.saturating_add(1);
     }
+}
+
+/// Writes a record as far as its headers and body, which take `fields` bytes.
+fn put_record_head(buffer: &mut Vec<u8>, seq_num: SeqNum, timestamp: Timestamp, fields: usize) {
+    buffer.put_u8(layout::RECORD);
+    layout::put_varint(buffer, layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
+    layout::put_uint_field(buffer, layout::SEQ_NUM, seq_num.get());
+    layout::put_uint_field(buffer, layout::TIMESTAMP, timestamp.get());
 }
 
 impl fmt::Debug for Batch {
@@ -280,6 +285,54 @@ impl BatchSlice {
 impl fmt::Debug for BatchSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BatchSlice({}..{})", self.first_seq_num(), self.end_seq_num())
+    }
+}
+
+/// A batch in the making for one reader: the numbers, times and metered sizes of a slice's records, with other fields.
+///
+/// ```text
+/// buffer   [record 0][record 1] …          no head, no tail: nothing here is ever the frame of several readers
+/// ```
+pub(crate) struct Rewriting<'a> {
+    slice: &'a BatchSlice,
+    buffer: Vec<u8>,
+    index: Vec<Entry>,
+}
+
+impl<'a> Rewriting<'a> {
+    /// None of the records of `slice` yet. Their new fields should not be longer than those they have.
+    pub(crate) fn of(slice: &'a BatchSlice) -> Self {
+        let buffer = Vec::with_capacity(slice.encoded_len());
+        Self { slice, buffer, index: Vec::with_capacity(slice.len()) }
+    }
+
+    /// Adds the next record of the slice, with what `open` makes of `fields` in place; leaves it out if that fails.
+    ///
+    /// There must be a next record.
+    pub(crate) fn push<E>(&mut self, fields: &[u8], open: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        let (start, record_at) = (self.slice.range.start, self.buffer.len());
+        let of = self.slice.batch.0.index[start + self.index.len()];
+        let seq_num = self.slice.first_seq_num().saturating_add(self.index.len() as u64);
+        put_record_head(&mut self.buffer, seq_num, of.timestamp, fields.len());
+        let fields_at = self.buffer.len();
+        self.buffer.put_slice(fields);
+        let opened = open(&mut self.buffer[fields_at..]);
+        match opened {
+            Ok(()) => {
+                let metered = of.metered - self.slice.batch.metered_before(start) as u32;
+                self.index.push(Entry { timestamp: of.timestamp, end: self.buffer.len() as u32, metered });
+            }
+            Err(_) => self.buffer.truncate(record_at),
+        }
+        opened
+    }
+
+    /// The batch of the records so far, if there are any. It has no follow frame, and never gets one.
+    pub(crate) fn finish(self) -> Option<Batch> {
+        let first = self.slice.first_seq_num();
+        let follow_frames = std::array::from_fn(|_| OnceLock::from(None));
+        let shared = Shared { records: self.buffer.into(), index: self.index.into(), first, follow_frames };
+        (!shared.index.is_empty()).then(|| Batch(Arc::new(shared)))
     }
 }
 

@@ -80,6 +80,11 @@ pub struct Page<T> {
     pub has_more: bool,
 }
 
+impl<T> Page<T> {
+    /// Nothing, and nothing more.
+    pub const EMPTY: Self = Self { entries: Vec::new(), has_more: false };
+}
+
 /// What became of a request to make something, or to make sure of it (`s2-provision-result`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provision {

@@ -129,6 +129,22 @@ pub enum Cipher {
     Aes256Gcm,
 }
 
+impl Cipher {
+    /// Its name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aegis256 => "aegis-256",
+            Self::Aes256Gcm => "aes-256-gcm",
+        }
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A basin's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasinConfig {

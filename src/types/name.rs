@@ -1,10 +1,10 @@
-//! The names of basins and streams, and what may stand for the beginning of one (`control-plane.md` §2).
+//! The names of basins, streams and access tokens, and what may stand for the beginning of one (`control-plane.md` §2).
 //!
 //! A value of these types is a valid name; where a bad one surfaced (path, header, body, query) is the server's to say.
 
 use std::{fmt, sync::Arc};
 
-use super::limits::{BASIN_NAME_LEN, MAX_REQUEST_TOKEN_LEN, MAX_STREAM_NAME_LEN};
+use super::limits::{BASIN_NAME_LEN, MAX_ACCESS_TOKEN_ID_LEN, MAX_REQUEST_TOKEN_LEN, MAX_STREAM_NAME_LEN};
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,9 +35,15 @@ pub enum NameError {
     /// A basin's name that begins or ends with a hyphen.
     #[error("basin names begin and end with a lowercase letter or a digit")]
     BasinEdge,
+    /// A location's name with another character than letters, digits, colons, hyphens and dots.
+    #[error("location names have only letters, digits, colons, hyphens and dots, found {0:?}")]
+    LocationCharacter(char),
     /// `.` or `..`, which intermediaries would take for a folder.
-    #[error("stream names must not be \".\" or \"..\"")]
-    Dots,
+    #[error("{what} must not be \".\" or \"..\"")]
+    Dots {
+        /// What was to be named.
+        what: &'static str,
+    },
     /// A NUL byte.
     #[error("{what} must not contain a NUL byte")]
     Nul {
@@ -56,6 +62,20 @@ fn within(what: &'static str, text: &str, limit: usize) -> Result<(), NameError>
 fn without_nul(what: &'static str, text: &str) -> Result<(), NameError> {
     match text.contains('\0') {
         true => Err(NameError::Nul { what }),
+        false => Ok(()),
+    }
+}
+
+fn without_dots(what: &'static str, text: &str) -> Result<(), NameError> {
+    match text {
+        "." | ".." => Err(NameError::Dots { what }),
+        _ => Ok(()),
+    }
+}
+
+fn not_empty(what: &'static str, text: &str) -> Result<(), NameError> {
+    match text.is_empty() {
+        true => Err(NameError::TooShort { what, least: 1, len: 0 }),
         false => Ok(()),
     }
 }
@@ -90,6 +110,12 @@ macro_rules! text_newtype {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
             }
         }
 
@@ -134,14 +160,28 @@ impl StreamName {
     /// Checks `text`.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let what = "a stream name";
-        if text.is_empty() {
-            return Err(NameError::TooShort { what, least: 1, len: 0 });
-        }
+        not_empty(what, text)?;
         within(what, text, MAX_STREAM_NAME_LEN)?;
         without_nul(what, text)?;
-        if text == "." || text == ".." {
-            return Err(NameError::Dots);
-        }
+        without_dots(what, text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+text_newtype! {
+    /// What an access token is called in listings and revocations: 1 to 96 bytes of UTF-8 without NUL, neither `.` nor
+    /// `..`. It is no secret.
+    AccessTokenId
+}
+
+impl AccessTokenId {
+    /// Checks `text`.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let what = "an access token id";
+        not_empty(what, text)?;
+        within(what, text, MAX_ACCESS_TOKEN_ID_LEN)?;
+        without_nul(what, text)?;
+        without_dots(what, text)?;
         Ok(Self(text.into()))
     }
 }
@@ -170,6 +210,12 @@ impl BasinNamePart {
     }
 }
 
+impl From<BasinName> for BasinNamePart {
+    fn from(name: BasinName) -> Self {
+        Self(name.0)
+    }
+}
+
 text_newtype! {
     /// The beginning of a stream's name, or a name to list after; may be empty.
     StreamNamePart
@@ -187,6 +233,34 @@ impl StreamNamePart {
     pub fn new(text: &str) -> Result<Self, NameError> {
         let what = "a stream prefix or start";
         within(what, text, MAX_STREAM_NAME_LEN)?;
+        without_nul(what, text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl From<StreamName> for StreamNamePart {
+    fn from(name: StreamName) -> Self {
+        Self(name.0)
+    }
+}
+
+text_newtype! {
+    /// The beginning of an access token's id, or an id to list after; may be empty.
+    AccessTokenIdPart
+}
+
+impl Default for AccessTokenIdPart {
+    /// The empty one: of every id the beginning, and before all of them.
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
+impl AccessTokenIdPart {
+    /// Checks `text`.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let what = "an access token prefix or start";
+        within(what, text, MAX_ACCESS_TOKEN_ID_LEN)?;
         without_nul(what, text)?;
         Ok(Self(text.into()))
     }
@@ -227,6 +301,19 @@ mod tests {
         for bad in ["", ".", "..", "a\0b", &"a".repeat(513)] {
             assert!(StreamName::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn access_token_ids() {
+        for good in ["t", "tenant-42", "a/b c", "日本", &"a".repeat(96)] {
+            assert_eq!(AccessTokenId::new(good).map(|id| id.to_string()).as_deref(), Ok(good));
+        }
+        for bad in ["", ".", "..", "a\0b", &"a".repeat(97)] {
+            assert!(AccessTokenId::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(AccessTokenIdPart::new("").is_ok());
+        assert!(AccessTokenIdPart::new(&"a".repeat(97)).is_err());
+        assert!(AccessTokenIdPart::new("\0").is_err());
     }
 
     #[test]

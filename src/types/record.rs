@@ -159,6 +159,11 @@ impl<'a> RecordFields<'a> {
         Self { fields, header_tag: layout::HEADER }
     }
 
+    /// Headers and body as they stand in the record.
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.fields
+    }
+
     /// Names and values, in order.
     pub fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         let mut rest = self.fields;

@@ -16,7 +16,7 @@ use crate::types::{
 };
 
 /// The form that is written.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 /// Why bytes of the meta table are not an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,11 +154,11 @@ where
     }
 }
 
-fn encode(entry: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(entry: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(entry).expect("structs go into memory")
 }
 
-fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EntryError> {
+pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EntryError> {
     match serde_json::from_slice(bytes)? {
         VersionJson { v: 1 } => Ok(serde_json::from_slice(bytes)?),
         VersionJson { v: 0 } => Err(EntryError::Damaged("there is no version 0".into())),

@@ -11,6 +11,11 @@
 //! | `ack` | `AppendAck` | [`AppendAck`](crate::types::AppendAck) |
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
+//! | `json` | JSON bodies of requests and responses | records, basins, streams, configurations |
+//! | `calls` | JSON bodies as a client writes them | |
+//! | `lines` | records as lines of JSON, for the command line | |
+//! | `negotiate`, `params` | headers and query strings | compression, media types, [`ReadRequest`](crate::types::ReadRequest) |
+//! | `catalogue` | entries of the meta table | [`BasinEntry`](crate::types::BasinEntry), [`StreamEntry`](crate::types::StreamEntry) |
 //!
 //! This room knows no rule of a stream, no runtime (but for one trait of `tokio_util`), no socket and no clock. Everything
 //! in it is a plain function of its arguments. What comes from a peer is never trusted: not a length, not a content size,
@@ -30,11 +35,14 @@ mod frame_codec;
 pub mod fuzz;
 pub mod json;
 pub mod lines;
+pub mod metrics_query;
 pub mod negotiate;
 pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod token;
+pub mod usage;
 #[cfg(test)]
 mod worked_frames;
 

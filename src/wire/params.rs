@@ -8,8 +8,8 @@ use std::{borrow::Cow, fmt::Display, str::FromStr, time::Duration};
 use percent_encoding::percent_decode;
 
 use crate::types::{
-    ApiError, BasinNamePart, ErrorCode, NameError, ReadBounds, ReadRequest, ReadStart, SeqNum, StreamNamePart,
-    Timestamp, limits::MAX_LIST_LIMIT,
+    AccessTokenIdPart, ApiError, BasinNamePart, ErrorCode, NameError, ReadBounds, ReadRequest, ReadStart, SeqNum,
+    StreamNamePart, Timestamp, limits::MAX_LIST_LIMIT,
 };
 
 /// What is wrong with a query, in words that name the parameter and its value.
@@ -79,6 +79,11 @@ pub fn list_basins(query: Option<&str>) -> Result<ListRequest<BasinNamePart>, Pa
 /// The parameters of a listing of streams (`control-plane.md` §4.7, §5.5).
 pub fn list_streams(query: Option<&str>) -> Result<ListRequest<StreamNamePart>, ParamError> {
     list_request(query, StreamNamePart::new)
+}
+
+/// The parameters of a listing of access tokens (`control-plane.md` §4.7, §7.6).
+pub fn list_access_tokens(query: Option<&str>) -> Result<ListRequest<AccessTokenIdPart>, ParamError> {
+    list_request(query, AccessTokenIdPart::new)
 }
 
 /// A segment of a path that does not decode to text (400 `bad_path`).
@@ -156,7 +161,7 @@ fn list_request<Part>(
 }
 
 /// The values of the parameters `names`, each given at most once. All other parameters are passed over.
-fn select<'a, const N: usize>(
+pub(super) fn select<'a, const N: usize>(
     query: Option<&'a str>,
     names: [&str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], ParamError> {
@@ -183,7 +188,10 @@ fn decode_form(raw: &str) -> Result<Cow<'_, str>, ParamError> {
 }
 
 /// A decimal number, digits only: the sign that Rust's own parser would take is not for the wire.
-fn number<T: FromStr<Err: Display>>(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<T>, ParamError> {
+pub(super) fn number<T: FromStr<Err: Display>>(
+    name: &str,
+    value: Option<Cow<'_, str>>,
+) -> Result<Option<T>, ParamError> {
     let Some(value) = value else { return Ok(None) };
     if value.starts_with('+') {
         return Err(bad_value(name, &value, "a sign is not allowed"));
@@ -195,7 +203,7 @@ fn truth(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<bool>, ParamE
     value.map(|value| value.parse().map_err(|_| bad_value(name, &value, "must be true or false"))).transpose()
 }
 
-fn bad_value(name: &str, value: &str, why: impl Display) -> ParamError {
+pub(super) fn bad_value(name: &str, value: &str, why: impl Display) -> ParamError {
     ParamError::BadQuery(format!("{name}: cannot read {value:?}: {why}"))
 }
 
@@ -335,6 +343,8 @@ mod tests {
         for bad in ["prefix=My", "prefix=-a", "start_after=a_b", "prefix=a&prefix=b", "prefix=%c3"] {
             assert_bad_query(bad, list_basins(Some(bad)), "");
         }
+        assert_eq!(list_access_tokens(Some("prefix=tenant%2F")).unwrap().prefix.as_str(), "tenant/");
+        assert_bad_query("NUL", list_access_tokens(Some("start_after=%00")), "start_after");
         assert_bad_query("NUL", list_streams(Some("prefix=a%00")), "prefix");
         let long = format!("start_after={}", "a".repeat(513));
         assert_bad_query("too long", list_streams(Some(&long)), "start_after");

@@ -3,6 +3,7 @@
 mod append;
 mod catalogue;
 mod conditions;
+mod encryption;
 mod read;
 mod reconnect;
 mod sdk;

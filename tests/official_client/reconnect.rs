@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, ops::Range, time::Duration};
 
+use futures::StreamExt;
 use s2_sdk::{
     S2, S2Stream,
     error::{AppendConditionFailed, AppendError, AppendSessionError},
@@ -186,16 +187,62 @@ async fn sessions_follow_the_advice_of_a_gateway_that_drains() {
     proxy.point_to(second.address);
     first.tell_to_stop();
     let mut n = 1;
-    while (second.metric(WRITERS), second.metric(READERS)) != (1.0, 1.0) {
-        append_and_read(n).await;
-        n += 1;
-    }
+    in_time(async {
+        while (second.metric(WRITERS), second.metric(READERS)) != (1.0, 1.0) {
+            append_and_read(n).await;
+            n += 1;
+        }
+    })
+    .await;
     // It is over long before the deadline, with nobody sent away.
     assert_eq!(first.metric(DRAINING), 0.0);
     in_time(first.stop()).await;
     append_and_read(n).await;
     in_time(session.close()).await.unwrap();
     assert_numbered(&records, 0..(n + 1) * 10);
+}
+
+#[tokio::test]
+async fn an_idle_reader_is_advised_by_a_heartbeat() {
+    let (mut first, second) = Setup::drain_timeout(Duration::from_secs(3600)).start_two().await;
+    let proxy = Proxy::to(first.address).await;
+    let stream = new_stream(&client(proxy.address)).await;
+    let mut follower = follow(&stream, 0).await;
+    assert_eq!(caught_up(&mut follower).await, 0);
+    proxy.point_to(second.address);
+    first.tell_to_stop();
+
+    // Until a heartbeat is due, and a little longer.
+    tokio::time::pause();
+    tokio::select! {
+        next = follower.next() => panic!("{next:?}"),
+        () = tokio::time::sleep(Duration::from_secs(16)) => {}
+    }
+    tokio::time::resume();
+    assert_eq!((first.metric(READERS), second.metric(READERS)), (0.0, 1.0));
+    in_time(first.stopped()).await;
+    stream.append(numbered(0..1)).await.unwrap();
+    assert_numbered(&next_batch(&mut follower).await.records, 0..1);
+}
+
+#[tokio::test]
+async fn unary_calls_move_on_without_an_error() {
+    let (mut first, second) = Setup::default().start_two().await;
+    let proxy = Proxy::to(first.address).await;
+    let stream = new_stream(&client_with(&proxy, AppendRetryPolicy::NoSideEffects)).await;
+    stream.append(numbered(0..1)).await.unwrap();
+    proxy.point_to(second.address);
+    first.tell_to_stop();
+    let mut n = 1;
+    in_time(async {
+        while second.metric(APPENDS) == 0.0 {
+            assert_eq!(stream.append(numbered(n..n + 1)).await.unwrap().start.seq_num, n);
+            n += 1;
+        }
+    })
+    .await;
+    in_time(first.stopped()).await;
+    assert_eq!(stream.check_tail().await.unwrap().seq_num, n);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use s2_sdk::{
     S2, S2Basin, S2Stream,
     error::{RequestError, ServerError},
@@ -110,7 +110,7 @@ pub async fn caught_up(session: &mut ReadSession) -> u64 {
     in_time(async {
         tokio::select! {
             tail = &mut caught_up => tail.unwrap().seq_num,
-            next = session.next().fuse() => panic!("{next:?}"),
+            next = session.next() => panic!("{next:?}"),
         }
     })
     .await

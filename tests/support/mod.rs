@@ -1,6 +1,7 @@
 //! A gateway of the test's own: in this process, on a port that the system chose, over memory.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod http1;
 pub mod peer;
 pub mod proxy;
 pub mod raw;
@@ -9,11 +10,13 @@ mod shared_store;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use s2s_gateway::{
-    clock::SystemClock,
+    auth::AuthConfig,
+    clock::{Clock, SystemClock},
     server::{Certificate, Server, ServerConfig},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
+    types::LocationName,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -24,6 +27,7 @@ pub struct Setup {
     pub memory_limit: usize,
     pub streams: StreamsConfig,
     pub server: ServerConfig,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -36,7 +40,10 @@ impl Default for Setup {
                 tls: None,
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
+                auth: AuthConfig::Off,
+                location: LocationName::default(),
             },
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -62,13 +69,13 @@ impl Setup {
     /// Two gateways that serve the same streams, as if each were a process of its own over a store they share.
     pub async fn start_two(self) -> (Gateway, Gateway) {
         let streams = self.service(2);
-        let second = Self { server: self.server.clone(), ..self };
+        let second = Self { server: self.server.clone(), clock: self.clock.clone(), ..self };
         (self.serve(streams.clone()).await, second.serve(streams).await)
     }
 
     fn service(&self, gateways: usize) -> Arc<Streams> {
         let store = SharedStore::new(MemoryStore::new(self.memory_limit), gateways);
-        Streams::new(Arc::new(store), Arc::new(SystemClock), self.streams)
+        Streams::new(Arc::new(store), self.clock.clone(), self.streams)
     }
 
     async fn serve(self, streams: Arc<Streams>) -> Gateway {

@@ -51,16 +51,25 @@ pub async fn until(condition: impl Fn() -> bool) {
     .await
 }
 
+/// Settings of a peer that lets many small frames lie unread, as sessions that a test does not look at do: h2 takes half
+/// of the connection's window for what it bears of them.
+pub fn settings() -> Builder {
+    let mut settings = Builder::new();
+    settings.initial_window_size(4 * 1024 * 1024).initial_connection_window_size(32 * 1024 * 1024);
+    settings
+}
+
 /// One connection.
 pub struct Peer {
     requests: SendRequest<Bytes>,
     pings: PingPong,
     driver: JoinHandle<Result<(), h2::Error>>,
+    bearer: Option<String>,
 }
 
 impl Peer {
     pub async fn connect(gateway: &Gateway) -> Self {
-        Self::connect_with(gateway, &Builder::new()).await
+        Self::connect_with(gateway, &settings()).await
     }
 
     /// With settings of choice: windows, frame sizes.
@@ -73,11 +82,20 @@ impl Peer {
     pub async fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, settings: &Builder) -> Self {
         let (requests, mut connection) = within(settings.handshake(io)).await.unwrap();
         let pings = connection.ping_pong().unwrap();
-        Self { requests, pings, driver: tokio::spawn(connection) }
+        Self { requests, pings, driver: tokio::spawn(connection), bearer: None }
+    }
+
+    /// The same connection for the bearer of `token`.
+    pub fn bearing(mut self, token: &str) -> Self {
+        self.bearer = Some(format!("Bearer {token}"));
+        self
     }
 
     /// Sends the head of a request, and says whether that is all of it.
-    pub async fn open(&mut self, request: Request<()>, end: bool) -> Opening {
+    pub async fn open(&mut self, mut request: Request<()>, end: bool) -> Opening {
+        if let Some(bearer) = &self.bearer {
+            request.headers_mut().entry(header::AUTHORIZATION).or_insert(bearer.parse().unwrap());
+        }
         let mut requests = within(self.requests.clone().ready()).await.unwrap();
         let (response, sending) = requests.send_request(request, end).unwrap();
         Opening { response, sending }
@@ -144,6 +162,11 @@ impl Peer {
     /// There and back: what was sent before has arrived, and the server is up.
     pub async fn ping(&mut self) {
         within(self.pings.ping(h2::Ping::opaque())).await.unwrap();
+    }
+
+    /// Whether the server lets another request begin here; not after its GOAWAY.
+    pub async fn takes_requests(&self) -> bool {
+        within(self.requests.clone().ready()).await.is_ok()
     }
 
     /// Drops the TCP connection.

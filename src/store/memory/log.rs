@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{
@@ -18,6 +21,8 @@ use crate::{
 pub(super) struct MemoryLog {
     space: Arc<Space>,
     state: Mutex<State>,
+    /// Metered bytes of the batches in `state`, changed while that is locked.
+    stored: AtomicU64,
 }
 
 enum State {
@@ -35,7 +40,7 @@ struct Kept {
 
 impl MemoryLog {
     pub(super) fn new(space: Arc<Space>) -> Self {
-        Self { space, state: Mutex::new(State::Kept(Kept::default())) }
+        Self { space, state: Mutex::new(State::Kept(Kept::default())), stored: AtomicU64::new(0) }
     }
 
     pub(super) fn head(&self) -> Head {
@@ -46,7 +51,11 @@ impl MemoryLog {
     }
 
     pub(super) fn delete(&self) {
-        let before = mem::replace(&mut *locked(&self.state), State::Deleted);
+        let before = {
+            let mut state = locked(&self.state);
+            self.stored.store(0, Relaxed);
+            mem::replace(&mut *state, State::Deleted)
+        };
         if let State::Kept(kept) = before {
             self.space.give_back(kept.batches.iter().map(Batch::memory).sum());
         }
@@ -63,7 +72,12 @@ impl MemoryLog {
 impl StreamLog for MemoryLog {
     fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError> {
         match &mut *locked(&self.state) {
-            State::Kept(kept) => kept.append(batch, head, &self.space),
+            State::Kept(kept) => {
+                let metered = batch.metered() as u64;
+                let commit = kept.append(batch, head, &self.space)?;
+                self.stored.fetch_add(metered, Relaxed);
+                Ok(commit)
+            }
             State::Deleted => Err(StoreError::NotDone("the stream was deleted".into())),
         }
     }
@@ -78,7 +92,11 @@ impl StreamLog for MemoryLog {
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
         let released = match &mut *locked(&self.state) {
-            State::Kept(kept) => kept.release_before(to),
+            State::Kept(kept) => {
+                let released = kept.release_before(to);
+                self.stored.fetch_sub(metered(&released), Relaxed);
+                released
+            }
             State::Deleted => Vec::new(),
         };
         self.space.give_back(released.iter().map(Batch::memory).sum());
@@ -86,6 +104,14 @@ impl StreamLog for MemoryLog {
         drop(released);
         ready(Ok(()))
     }
+
+    fn stored(&self) -> u64 {
+        self.stored.load(Relaxed)
+    }
+}
+
+fn metered(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| batch.metered() as u64).sum()
 }
 
 impl Kept {

@@ -6,7 +6,7 @@ use super::{
     JsonError, config::BasinConfigJson, decode_object, decode_optional_object, encode, encode_with_capacity,
     object::Object, rfc3339::Rfc3339,
 };
-use crate::types::{BasinConfig, BasinInfo, BasinName, Page};
+use crate::types::{BasinConfig, BasinInfo, BasinName, LocationName, Page};
 
 /// What `POST /v1/basins` asks for (`control-plane.md` §4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +75,10 @@ impl TryFrom<EnsureBasinJson> for EnsureBasin {
     }
 }
 
-/// `control-plane.md` §2.
 fn check_location(name: String) -> Result<String, JsonError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.');
-    match (1..=64).contains(&name.len()) && name.chars().all(legal) {
-        true => Ok(name),
-        false => Err(JsonError::Malformed(format!(
-            "location: must be 1 to 64 letters, digits, colons, hyphens and dots, not {name:?}"
-        ))),
+    match LocationName::new(&name) {
+        Ok(_) => Ok(name),
+        Err(error) => Err(JsonError::name("location", &error)),
     }
 }
 

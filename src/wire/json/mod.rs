@@ -8,20 +8,27 @@ mod basin;
 mod config;
 #[doc(hidden)]
 pub mod fuzz;
+mod location;
+mod metrics;
 mod object;
 mod read_batch;
 mod reconfigure;
 mod rfc3339;
 mod stream;
+mod token;
 
 pub use append::{decode_append_ack, decode_append_input, encode_append_ack};
 pub use basin::{CreateBasin, EnsureBasin, decode_create_basin, decode_ensure_basin, encode_basin_info, encode_basins};
 pub use config::{decode_basin_config, decode_stream_config, encode_basin_config, encode_stream_config};
+pub use location::{decode_location_name, encode_location, encode_locations};
+pub use metrics::encode_metrics;
 pub use read_batch::{JsonRecord, decode_read_batch, decode_tail, encode_read_batch, encode_tail};
 pub use reconfigure::{decode_basin_reconfiguration, decode_stream_reconfiguration};
 pub use stream::{CreateStream, decode_create_stream, decode_ensure_stream, encode_stream_info, encode_streams};
+pub use token::{decode_issue_access_token, encode_access_tokens, encode_issued_token};
 
 pub(super) use config::{BasinConfigJson, CipherJson, StreamConfigJson};
+pub(super) use token::ScopeJson;
 
 use serde::{Deserialize, Serialize};
 
