@@ -672,7 +672,6 @@ mod reading {
         let (gateway, mut peer) = gateway_with(&["orders"]).await;
         const INPUTS: usize = 300;
         const PER_INPUT: usize = 7;
-        #[expect(clippy::async_yields_async, reason = "the session is open, and its records are awaited later")]
         let follow = async |encoding: &str| {
             let mut peer = Peer::connect(&gateway).await;
             let mut session = peer.read_session_with("orders", "seq_num=0", &[("accept-encoding", encoding)]).await;

@@ -25,6 +25,8 @@ use crate::{
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
     types::Secret,
+    usage::UsageConfig,
+    wire::json,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -52,8 +54,15 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     let tls = config.server.tls.clone();
     let access = Access::of(&config.server.auth);
     let store = Arc::new(MemoryStore::new(config.memory_limit));
-    let limits = StreamsConfig { append_in_flight: config.append_in_flight, ..StreamsConfig::default() };
+    let usage = UsageConfig { max_range: config.metrics_range, ..UsageConfig::default() };
+    let limits = StreamsConfig { append_in_flight: config.append_in_flight, usage, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
+    if let Some(file) = &config.init_file {
+        let unusable = unusable("--init-file", file);
+        let text = std::fs::read(file).map_err(|error| unusable(&error))?;
+        let init = json::decode_init_file(&text).map_err(|error| unusable(&error))?;
+        streams.ensure_all(&init).await.map_err(|error| unusable(&error))?;
+    }
     let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
     let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
     print(&welcome(server.address(), tls.as_ref(), access));
@@ -75,8 +84,12 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
+fn unusable(flag: &'static str, file: &Path) -> impl Fn(&dyn Display) -> CliError {
+    move |reason| CliError::Start(format!("{flag} {}: {reason}", file.display()))
+}
+
 fn read_root_token(file: &Path) -> Result<Secret, CliError> {
-    let unusable = |reason: &dyn Display| CliError::Start(format!("--root-token-file {}: {reason}", file.display()));
+    let unusable = unusable("--root-token-file", file);
     let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
     root_token(&text).map_err(|error| unusable(&error))
 }

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use tracing_subscriber::EnvFilter;
@@ -69,6 +70,18 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub location: String,
 
+    /// Basins and streams to make sure of at start, as JSON; the README has the format
+    #[arg(long, value_name = "FILE")]
+    pub init_file: Option<PathBuf>,
+
+    /// Do not let pages of other origins use the API
+    #[arg(long)]
+    pub no_cors: bool,
+
+    /// The longest period that one request for usage metrics may cover
+    #[arg(long, value_name = "DURATION", default_value = "30d")]
+    pub metrics_range: String,
+
     /// What to log, in the syntax of tracing's env filter
     #[arg(long, value_name = "FILTER", env = "S2S_LOG", default_value = "info")]
     pub log: String,
@@ -81,6 +94,10 @@ pub struct ServeConfig {
     pub server: ServerConfig,
     /// Where the root token is read from when the gateway starts.
     pub root_token_file: Option<PathBuf>,
+    /// Where basins and streams are read from that are to be there.
+    pub init_file: Option<PathBuf>,
+    /// The longest period of a question about usage.
+    pub metrics_range: Duration,
     /// Bytes of memory that records may take.
     pub memory_limit: usize,
     /// Metered bytes of appends that may be in flight; at least one whole batch.
@@ -96,15 +113,16 @@ impl ServeArgs {
             server: ServerConfig {
                 listen: self.listen()?,
                 tls: self.tls()?,
-                drain_timeout: parse_duration(&self.drain_timeout)
-                    .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
+                drain_timeout: duration("--drain-timeout", &self.drain_timeout)?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
-                cors: Cors::default(),
+                cors: if self.no_cors { Cors::Off } else { Cors::Allow },
                 auth: self.auth()?,
                 location: LocationName::new(&self.location)
                     .map_err(|error| ConfigError::of("--location", &self.location, error))?,
             },
             root_token_file: self.root_token_file.clone(),
+            init_file: self.init_file.clone(),
+            metrics_range: duration("--metrics-range", &self.metrics_range)?,
             memory_limit: self.memory_limit()?,
             append_in_flight: self.append_in_flight()?,
             log: log_filter(&self.log)?,
@@ -192,6 +210,10 @@ fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
     parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
 }
 
+fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    parse_duration(text).map_err(|error| ConfigError::of(flag, text, error))
+}
+
 fn basin_host(text: &str) -> Result<BasinHost, ConfigError> {
     let suffix = text.trim_start_matches('.');
     let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -212,8 +234,6 @@ fn log_filter(text: &str) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::Parser;
 
     use super::*;
@@ -249,7 +269,8 @@ mod tests {
     fn everything_said() {
         let config = resolve(
             "--listen 0.0.0.0:0 --insecure-no-auth --memory-limit 64MiB --append-in-flight 1MiB --tls-cert c.pem \
-             --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --log warn,s2s_gateway=debug",
+             --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --no-cors --init-file i.json \
+             --metrics-range 90d --log warn,s2s_gateway=debug",
         )
         .unwrap();
         assert_eq!(config.server.listen, "0.0.0.0:0".parse().unwrap());
@@ -257,6 +278,8 @@ mod tests {
         assert_eq!(config.server.tls, Some(Certificate::Files { chain: "c.pem".into(), key: "k.pem".into() }));
         assert_eq!(config.server.drain_timeout, Duration::from_secs(60));
         assert_eq!(config.server.basin_host, Some(BasinHost::new("b.example.org")));
+        assert_eq!((config.server.cors, config.init_file), (Cors::Off, Some("i.json".into())));
+        assert_eq!(config.metrics_range, Duration::from_secs(90 * 86_400));
         assert_eq!(resolve("--tls-self-signed").unwrap().server.tls, Some(Certificate::SelfSigned));
         assert_eq!(resolve("--listen localhost:0").unwrap().server.listen, "127.0.0.1:0".parse().unwrap());
     }
@@ -302,6 +325,7 @@ mod tests {
             ("--memory-limit 1MiB", "--memory-limit", Some("1MiB")),
             ("--append-in-flight 1023KiB", "--append-in-flight", Some("1023KiB")),
             ("--drain-timeout 20", "--drain-timeout", Some("20")),
+            ("--metrics-range long", "--metrics-range", Some("long")),
             ("--basin-host a..b", "--basin-host", Some("a..b")),
             ("--basin-host a.b:80", "--basin-host", Some("a.b:80")),
             ("--log a=b=c=", "--log", Some("a=b=c=")),
