@@ -489,7 +489,6 @@ mod basins {
             (r#"{"config":{"default_stream_config":{"timestamping":{"mode":"x"}}}}"#, 400, "bad_json"),
             (r#"{"config":{"create_stream_on_append":null}}"#, 400, "bad_json"),
             (r#"{"config":{"stream_cipher":"rot13"}}"#, 400, "bad_json"),
-            (r#"{"config":{"stream_cipher":"aegis-256"}}"#, 501, "not_implemented"),
         ] {
             peer.json("PUT", &basin_path(BASIN), body).await.assert_error(status, code);
         }

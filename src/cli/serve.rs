@@ -1,9 +1,10 @@
 //! `serve`: the gateway.
 
 use std::{
-    fmt::Write,
+    fmt::{Display, Write},
     io::{self, IsTerminal},
     net::SocketAddr,
+    path::Path,
     pin::pin,
     sync::Arc,
 };
@@ -16,12 +17,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::{CliError, block_on};
 use crate::{
+    auth::AuthConfig,
     clock::SystemClock,
-    config::ServeConfig,
+    config::{ServeConfig, root_token},
     server::{Certificate, Server},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
+    types::Secret,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -29,7 +32,8 @@ Examples:
   s2s-gateway serve
   s2s-gateway serve --listen 127.0.0.1:0 --memory-limit 4GiB --log debug
   s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
-  s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --insecure-no-auth
+  s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --auth \\
+    --root-token-file root-token.txt
 
 The log is kept in memory and is lost when the gateway ends. On SIGTERM or
 Ctrl-C it stops accepting, tells its clients to move, lets sessions go on for
@@ -41,14 +45,18 @@ pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
     block_on(serve(config))
 }
 
-async fn serve(config: ServeConfig) -> Result<(), CliError> {
+async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
+    if let Some(file) = &config.root_token_file {
+        config.server.auth = AuthConfig::On { root: Some(read_root_token(file)?) };
+    }
     let tls = config.server.tls.clone();
+    let access = Access::of(&config.server.auth);
     let store = Arc::new(MemoryStore::new(config.memory_limit));
     let limits = StreamsConfig { append_in_flight: config.append_in_flight, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
     let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
     let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
-    print(&welcome(server.address(), tls.as_ref()));
+    print(&welcome(server.address(), tls.as_ref(), access));
 
     let (told_to_stop, stop) = oneshot::channel();
     let mut serving = pin!(server.run(async {
@@ -64,6 +72,36 @@ async fn serve(config: ServeConfig) -> Result<(), CliError> {
     tokio::select! {
         served = serving => served.map_err(failed),
         () = signals.next() => Err(CliError::Serve("told to stop again: sessions were cut off".into())),
+    }
+}
+
+fn read_root_token(file: &Path) -> Result<Secret, CliError> {
+    let unusable = |reason: &dyn Display| CliError::Start(format!("--root-token-file {}: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    root_token(&text).map_err(|error| unusable(&error))
+}
+
+/// Who gets in, as far as the welcome is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Everybody,
+    WhoeverHasAToken,
+}
+
+impl Access {
+    const fn of(auth: &AuthConfig) -> Self {
+        match auth {
+            AuthConfig::Off => Self::Everybody,
+            AuthConfig::On { .. } => Self::WhoeverHasAToken,
+        }
+    }
+
+    /// What to set the official client's token to.
+    const fn token(self) -> &'static str {
+        match self {
+            Self::Everybody => "ignored",
+            Self::WhoeverHasAToken => "\"$S2S_ROOT_TOKEN\"",
+        }
     }
 }
 
@@ -91,14 +129,15 @@ impl Signals {
 }
 
 /// What an operator wants to know of a gateway that has just started.
-fn welcome(listening: SocketAddr, tls: Option<&Certificate>) -> String {
+fn welcome(listening: SocketAddr, tls: Option<&Certificate>, access: Access) -> String {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(listening));
+    let token = access.token();
     let mut text = format!(
         "s2s-gateway {} listens on {scheme}://{listening}\n\
          The log is in memory: it is lost when this process ends.\n\n\
          To use it with the official s2 command line:\n\
-         \x20 export S2_ACCOUNT_ENDPOINT={url} S2_BASIN_ENDPOINT={url} S2_ACCESS_TOKEN=ignored\n",
+         \x20 export S2_ACCOUNT_ENDPOINT={url} S2_BASIN_ENDPOINT={url} S2_ACCESS_TOKEN={token}\n",
         env!("CARGO_PKG_VERSION"),
     );
     let self_signed = tls == Some(&Certificate::SelfSigned);
@@ -113,7 +152,7 @@ fn welcome(listening: SocketAddr, tls: Option<&Certificate>) -> String {
          \x20 seq 1000 | s2 append s2://my-basin-01/numbers\n\
          \x20 s2 read s2://my-basin-01/numbers --seq-num 0\n\n\
          Or with this one:\n\
-         \x20 export S2S_ADDR={url}\n\
+         \x20 export S2S_ADDR={url} S2S_TOKEN={token}\n\
          \x20 seq 1000 | s2s-gateway append --create my-basin-01/numbers{insecure}\n\
          \x20 s2s-gateway read my-basin-01/numbers{insecure}\n",
     )
@@ -151,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_welcome_says_how_to_reach_it() {
-        let text = welcome("127.0.0.1:8080".parse().unwrap(), None);
+        let text = welcome("127.0.0.1:8080".parse().unwrap(), None, Access::Everybody);
         for part in [
             "listens on http://127.0.0.1:8080",
             "lost when this process ends",
@@ -165,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_nobody_knows_is_mentioned() {
-        let text = welcome("0.0.0.0:8443".parse().unwrap(), Some(&Certificate::SelfSigned));
+        let text = welcome("0.0.0.0:8443".parse().unwrap(), Some(&Certificate::SelfSigned), Access::Everybody);
         assert!(text.contains("S2_SSL_NO_VERIFY=1") && text.contains("append --create my-basin-01/numbers --insecure"));
         assert!(
             text.contains("S2_BASIN_ENDPOINT=https://127.0.0.1:8443"),

@@ -11,7 +11,7 @@ use super::{ConfigError, parse_duration, parse_size};
 use crate::{
     auth::AuthConfig,
     server::{BasinHost, Certificate, ServerConfig},
-    types::{LocationName, limits::MAX_BATCH_METERED},
+    types::{EmptySecret, LocationName, Secret, limits::MAX_BATCH_METERED},
 };
 
 /// What was said to `serve`.
@@ -20,6 +20,18 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
+
+    /// Ask every client for an access token; needs a root token, from --root-token-file or from S2S_ROOT_TOKEN
+    #[arg(long)]
+    pub auth: bool,
+
+    /// File with the token that may do everything, from which the first others are issued; needs --auth
+    #[arg(long, value_name = "FILE")]
+    pub root_token_file: Option<PathBuf>,
+
+    // Only for the environment: the words of a command line are there for everybody on the machine to read.
+    #[arg(long, env = "S2S_ROOT_TOKEN", hide = true, hide_env_values = true, value_parser = root_token)]
+    root_token: Option<Secret>,
 
     /// Listen beyond this machine although nobody is asked who they are
     #[arg(long)]
@@ -65,8 +77,10 @@ pub struct ServeArgs {
 /// What `serve` does.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// Where and how to listen, and how to stop.
+    /// Where and how to listen, and how to stop. The root token may still have to come from `root_token_file`.
     pub server: ServerConfig,
+    /// Where the root token is read from when the gateway starts.
+    pub root_token_file: Option<PathBuf>,
     /// Bytes of memory that records may take.
     pub memory_limit: usize,
     /// Metered bytes of appends that may be in flight; at least one whole batch.
@@ -85,10 +99,11 @@ impl ServeArgs {
                 drain_timeout: parse_duration(&self.drain_timeout)
                     .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
-                auth: AuthConfig::Off,
+                auth: self.auth()?,
                 location: LocationName::new(&self.location)
                     .map_err(|error| ConfigError::of("--location", &self.location, error))?,
             },
+            root_token_file: self.root_token_file.clone(),
             memory_limit: self.memory_limit()?,
             append_in_flight: self.append_in_flight()?,
             log: log_filter(&self.log)?,
@@ -99,12 +114,30 @@ impl ServeArgs {
         let wrong = |rule: &str| ConfigError::of("--listen", &self.listen, rule);
         let address = socket_address(&self.listen)
             .ok_or_else(|| wrong("expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:0"))?;
-        match address.ip().is_loopback() || self.insecure_no_auth {
+        match address.ip().is_loopback() || self.auth || self.insecure_no_auth {
             true => Ok(address),
             false => Err(wrong(
-                "this is not a loopback address, and the gateway cannot ask yet who its clients are: anyone who \
-                 reaches the port could read and write every stream. Add --insecure-no-auth if that is meant",
+                "this is not a loopback address, and nobody is asked who they are: anyone who reaches the port could \
+                 read and write every stream. Add --auth, or --insecure-no-auth if that is meant",
             )),
+        }
+    }
+
+    fn auth(&self) -> Result<AuthConfig, ConfigError> {
+        match (self.auth, &self.root_token_file, &self.root_token) {
+            (false, Some(_), _) => Err(ConfigError::alone("--root-token-file", "needs --auth as well")),
+            (false, None, _) => Ok(AuthConfig::Off),
+            (true, _, _) if self.insecure_no_auth => {
+                Err(ConfigError::alone("--insecure-no-auth", "cannot be used with --auth"))
+            }
+            (true, Some(_), Some(_)) => {
+                Err(ConfigError::alone("--root-token-file", "S2S_ROOT_TOKEN is set as well: which one is meant?"))
+            }
+            (true, None, None) => Err(ConfigError::alone(
+                "--auth",
+                "needs a root token, from --root-token-file or S2S_ROOT_TOKEN, or nobody could issue the first token",
+            )),
+            (true, _, root) => Ok(AuthConfig::On { root: root.clone() }),
         }
     }
 
@@ -139,6 +172,11 @@ impl ServeArgs {
             (None, Some(_), false) => Err(ConfigError::alone("--tls-key", "needs --tls-cert as well")),
         }
     }
+}
+
+/// A token in the environment or in a file; the newline that editors leave at its end is not part of it.
+pub fn root_token(text: &str) -> Result<Secret, EmptySecret> {
+    Secret::new(text.trim_ascii())
 }
 
 /// An IP address and a port; `localhost` is taken for 127.0.0.1, without asking anyone.
@@ -236,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_who_clients_are_needs_no_permission_to_listen() {
+        let config = resolve("--listen 0.0.0.0:1 --auth --root-token-file root.txt").unwrap();
+        assert!(matches!(config.server.auth, AuthConfig::On { root: None }));
+        assert_eq!(config.root_token_file, Some("root.txt".into()));
+        assert!(matches!(resolve("--auth --root-token t").unwrap().server.auth, AuthConfig::On { root: Some(_) }));
+        assert!(matches!(resolve("--root-token t").unwrap().server.auth, AuthConfig::Off), "left in the environment");
+    }
+
+    #[test]
+    fn the_root_token_is_not_shown() {
+        let said = Said::try_parse_from(["serve", "--auth", "--root-token", "open-sesame\n"]).unwrap();
+        let meant = said.args.resolve().unwrap();
+        assert!(!format!("{:?} {meant:?}", said.args).contains("open"), "{:?}", said.args);
+        let AuthConfig::On { root: Some(root) } = meant.server.auth else { panic!() };
+        assert_eq!(root.expose(), "open-sesame");
+    }
+
+    #[test]
     fn errors_name_flag_and_value() {
         for (words, flag, value) in [
             ("--listen 8080", "--listen", Some("8080")),
@@ -248,6 +304,10 @@ mod tests {
             ("--basin-host a..b", "--basin-host", Some("a..b")),
             ("--basin-host a.b:80", "--basin-host", Some("a.b:80")),
             ("--log a=b=c=", "--log", Some("a=b=c=")),
+            ("--auth", "--auth", None),
+            ("--root-token-file f", "--root-token-file", None),
+            ("--auth --root-token-file f --root-token t", "--root-token-file", None),
+            ("--auth --root-token t --insecure-no-auth", "--insecure-no-auth", None),
             ("--tls-cert c", "--tls-cert", None),
             ("--tls-key k", "--tls-key", None),
             ("--tls-self-signed --tls-key k", "--tls-self-signed", None),
