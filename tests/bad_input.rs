@@ -416,7 +416,7 @@ async fn routes_and_methods_that_are_not_there() {
         ("POST", "/v1/streams/orders/records/tail", "GET"),
         ("GET", "/v1/streams/orders/session", "POST"),
         ("PUT", "/session", "POST"),
-        ("POST", "/v1/streams/orders", "GET, PUT, DELETE"),
+        ("POST", "/v1/streams/orders", "GET, PUT, PATCH, DELETE"),
         ("DELETE", "/v1/basins", "GET, POST"),
         ("POST", "/health", "GET, HEAD"),
     ] {

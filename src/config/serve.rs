@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::{ConfigError, parse_duration, parse_size};
 use crate::{
     auth::AuthConfig,
-    server::{BasinHost, Certificate, ServerConfig},
+    server::{BasinHost, Certificate, Cors, ServerConfig},
     types::{EmptySecret, LocationName, Secret, limits::MAX_BATCH_METERED},
 };
 
@@ -99,6 +99,7 @@ impl ServeArgs {
                 drain_timeout: parse_duration(&self.drain_timeout)
                     .map_err(|error| ConfigError::of("--drain-timeout", &self.drain_timeout, error))?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
+                cors: Cors::default(),
                 auth: self.auth()?,
                 location: LocationName::new(&self.location)
                     .map_err(|error| ConfigError::of("--location", &self.location, error))?,

@@ -9,7 +9,7 @@ use std::{
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{append_pump::AppendPump, read_pump::ReadPump};
+use super::{append_pump::AppendPump, read_pump::ReadPump, sse_pump::SsePump};
 use crate::wire::FrameBuf;
 
 /// What hyper sends.
@@ -20,6 +20,8 @@ pub(super) enum Body {
     Append(Box<AppendPump<Incoming>>),
     /// The batches of a read session.
     Read(Box<ReadPump>),
+    /// The batches of a read session, as server-sent events.
+    Sse(Box<SsePump>),
 }
 
 impl Body {
@@ -35,6 +37,7 @@ impl http_body::Body for Body {
             Body::Whole(whole) => Poll::Ready(whole.take()),
             Body::Append(pump) => pump.poll_chunk(cx),
             Body::Read(pump) => pump.poll_chunk(cx),
+            Body::Sse(pump) => pump.poll_chunk(cx),
         };
         chunk.map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
@@ -44,13 +47,14 @@ impl http_body::Body for Body {
             Body::Whole(whole) => whole.is_none(),
             Body::Append(pump) => pump.is_over(),
             Body::Read(pump) => pump.is_over(),
+            Body::Sse(pump) => pump.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(whole) => SizeHint::with_exact(whole.as_ref().map_or(0, FrameBuf::len) as u64),
-            Body::Append(_) | Body::Read(_) => SizeHint::default(),
+            Body::Append(_) | Body::Read(_) | Body::Sse(_) => SizeHint::default(),
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    BasinHost, Certificate, Gateway, TlsError,
+    BasinHost, Certificate, Cors, Gateway, TlsError,
     drain::{Drain, Phase},
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     tls,
@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// Hosts that name a basin.
     pub basin_host: Option<BasinHost>,
+    /// Whether pages of other origins may use the API.
+    pub cors: Cors,
     /// Whether it matters who asks.
     pub auth: AuthConfig,
     /// The one place where basins live, as clients see it.
@@ -93,7 +95,7 @@ impl Server {
         streams: Arc<Streams>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, BindError> {
-        let ServerConfig { listen, tls, drain_timeout, basin_host, auth, location } = config;
+        let ServerConfig { listen, tls, drain_timeout, basin_host, cors, auth, location } = config;
         let tls = tls.as_ref().map(tls::acceptor).transpose()?;
         let unusable = |reason| BindError::Listen { address: listen, reason };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
@@ -101,7 +103,7 @@ impl Server {
         telemetry.show_commits(streams.commit_latency());
         let authority = Authority::new(streams.store().clone(), streams.clock().clone(), &auth);
         let drain = Arc::new(Drain::default());
-        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, location });
+        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, cors, location });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 

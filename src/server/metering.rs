@@ -58,6 +58,7 @@ fn counted(route: Route<'_>, answer: &Answer) -> Counted {
         Route::GetBasin(_) => Counted::Account(AccountOperation::GetBasinConfig),
         Route::EnsureBasin(_) if created => Counted::Account(AccountOperation::CreateBasin),
         Route::EnsureBasin(_) => Counted::Account(AccountOperation::ReconfigureBasin),
+        Route::ReconfigureBasin(_) => Counted::Account(AccountOperation::ReconfigureBasin),
         Route::DeleteBasin(_) => Counted::Account(AccountOperation::DeleteBasin),
         Route::AccountMetrics => Counted::Account(AccountOperation::AccountMetrics),
         Route::BasinMetrics(_) => Counted::Account(AccountOperation::BasinMetrics),
@@ -73,6 +74,7 @@ fn counted(route: Route<'_>, answer: &Answer) -> Counted {
         Route::GetStream(_) => Counted::Basin(BasinOperation::GetStreamConfig),
         Route::EnsureStream(_) if created => Counted::Basin(BasinOperation::CreateStream),
         Route::EnsureStream(_) => Counted::Basin(BasinOperation::ReconfigureStream),
+        Route::ReconfigureStream(_) => Counted::Basin(BasinOperation::ReconfigureStream),
         Route::DeleteStream(_) => Counted::Basin(BasinOperation::DeleteStream),
         Route::Append(_) | Route::Read(_) | Route::CheckTail(_) | Route::Session(_) | Route::ShortSession => {
             Counted::Otherwise

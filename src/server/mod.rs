@@ -6,16 +6,19 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
+//! | `cors` | what browsers are told about pages of other origins |
 //! | `identity` | who asks, and what they reach |
 //! | `operations`, `tokens`, `locations`, `metrics` | one function for each operation |
 //! | `metering` | what is counted of each request |
-//! | `append_pump`, `read_pump`, `body` | the bodies of sessions |
+//! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
+//! | `read_feed` | what the two forms of a read session have in common |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
 
 mod append_pump;
 mod body;
+mod cors;
 mod discard;
 mod drain;
 mod http2;
@@ -25,10 +28,12 @@ mod locations;
 mod metering;
 mod metrics;
 mod operations;
+mod read_feed;
 mod read_pump;
 mod request;
 mod respond;
 mod route;
+mod sse_pump;
 mod tls;
 mod tokens;
 
@@ -45,6 +50,7 @@ use self::{
 };
 use crate::{auth::Authority, clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
+pub use cors::Cors;
 pub use listener::{BindError, Server, ServerConfig};
 pub use request::BasinHost;
 pub use tls::{Certificate, TlsError};
@@ -56,6 +62,7 @@ struct Gateway {
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
     basin_host: Option<BasinHost>,
+    cors: Cors,
     location: LocationName,
 }
 
@@ -64,6 +71,9 @@ impl Gateway {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let since = clock::instant();
         let (mut parts, body) = request.into_parts();
+        if let Some(allowed) = self.cors.preflight(&parts) {
+            return Ok(allowed);
+        }
         let mut body = Some(body);
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
@@ -81,7 +91,9 @@ impl Gateway {
             discard::rest(untaken);
         }
         let response = response.unwrap_or_else(|refused| self.refuse(refused));
-        Ok(respond::compressed(response, request::accept_encoding(&parts.headers)))
+        let mut response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        self.cors.mark(&parts.headers, &mut response);
+        Ok(response)
     }
 
     fn refuse(&self, refused: Refusal) -> Response<Body> {

@@ -10,10 +10,12 @@ use super::{
     append_pump::AppendPump,
     body::Body,
     identity::{self, SessionGuard, basin_name, stream_name},
+    read_feed::ReadFeed,
     read_pump::ReadPump,
     request,
     respond::{self, Refusal},
     route::Route,
+    sse_pump::{SsePump, SseRequest},
 };
 use crate::{
     streams::{Access, BasinWish, ReadEvent},
@@ -49,6 +51,7 @@ impl Gateway {
             Route::CreateBasin => self.create_basin(parts, body).await,
             Route::GetBasin(basin) => self.get_basin(basin, parts).await,
             Route::EnsureBasin(basin) => self.ensure_basin(basin, parts, body).await,
+            Route::ReconfigureBasin(basin) => self.reconfigure_basin(basin, parts, body).await,
             Route::DeleteBasin(basin) => self.delete_basin(basin, parts).await,
             Route::ListAccessTokens => self.list_access_tokens(parts).await,
             Route::IssueAccessToken => self.issue_access_token(parts, body).await,
@@ -57,6 +60,7 @@ impl Gateway {
             Route::CreateStream => self.create_stream(parts, body).await,
             Route::GetStream(stream) => self.get_stream(stream, parts).await,
             Route::EnsureStream(stream) => self.ensure_stream(stream, parts, body).await,
+            Route::ReconfigureStream(stream) => self.reconfigure_stream(stream, parts, body).await,
             Route::DeleteStream(stream) => self.delete_stream(stream, parts).await,
             Route::Append(stream) => self.append(stream, parts, body).await,
             Route::Read(stream) => self.read(stream, parts).await,
@@ -142,6 +146,13 @@ impl Gateway {
         Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
+    async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
+        let changes = json::decode_basin_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let config = self.streams.reconfigure_basin(&name, &changes).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
+    }
+
     async fn delete_basin(&self, basin: &str, parts: &Parts) -> Answer {
         let basin = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
         self.streams.delete_basin(&basin).await?;
@@ -184,6 +195,13 @@ impl Gateway {
         Ok(respond::provisioned(ensured(result), result, json::encode_stream_info(&info)))
     }
 
+    async fn reconfigure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+        let Place { basin, stream } = self.place(stream, parts)?;
+        let changes = json::decode_stream_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let config = self.streams.reconfigure_stream(&basin, &stream, &changes).await?;
+        Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
+    }
+
     async fn delete_stream(&self, stream: &str, parts: &Parts) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
         self.streams.delete_stream(&basin, &stream).await?;
@@ -213,6 +231,7 @@ impl Gateway {
         let read = params::read_request(parts.uri.query())?;
         match request::body_type(&parts.headers) {
             BodyType::S2s => self.read_session(place, parts, &read).await,
+            _ if request::accept(&parts.headers) == Accept::EventStream => self.read_events(place, parts, read).await,
             _ => self.read_once(place, parts, &read).await,
         }
     }
@@ -246,8 +265,26 @@ impl Gateway {
         let session = self.streams.read_session(stream, key.as_ref(), read).await?.over(request::connection(parts));
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
-        let pump = ReadPump::new(session, compression, self.drain.watch(), guard, self.telemetry.clone(), open);
+        let feed = ReadFeed::new(session, self.drain.watch(), guard);
+        let pump = ReadPump::new(feed, compression, self.telemetry.clone(), open);
         Ok(respond::session(Body::Read(Box::new(pump))))
+    }
+
+    async fn read_events(&self, place: Place, parts: &Parts, read: ReadRequest) -> Answer {
+        let guard = SessionGuard::new(parts, Operation::Read)?;
+        let key = request::encryption_key(&parts.headers)?;
+        let layer = request::stream_config(&parts.headers)?;
+        let format = request::s2_format(&parts.headers)?;
+        let resumes = request::last_event_id(&parts.headers)?;
+        let read = resumes.map_or(read, |id| id.resume(read));
+        let stream =
+            self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), &read).await?;
+        let feed = ReadFeed::new(session, self.drain.watch(), guard);
+        let open = self.telemetry.session(SessionKind::Read);
+        let request = SseRequest { format, resumes };
+        let pump = SsePump::new(feed, request, self.streams.clock().clone(), self.telemetry.clone(), open);
+        Ok(respond::event_stream(Body::Sse(Box::new(pump))))
     }
 
     async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {

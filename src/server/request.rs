@@ -17,6 +17,7 @@ use crate::{
         inflate, json,
         negotiate::{self, Accept, BodyType, S2Format},
         params::decode_path_segment,
+        sse::EventId,
     },
 };
 
@@ -120,6 +121,12 @@ pub(super) fn encryption_key(headers: &HeaderMap) -> Result<Option<KeyMaterial>,
 /// How records stand in JSON.
 pub(super) fn s2_format(headers: &HeaderMap) -> Result<S2Format, ApiError> {
     S2Format::of(first(headers, "s2-format")).map_err(|error| invalid_header("s2-format", error))
+}
+
+/// How far a reader of server-sent events had come (`data-plane.md` §8).
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
+    let Some(text) = header_text(headers, "last-event-id")? else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| invalid_header("last-event-id", error))
 }
 
 /// What the body is.

@@ -208,9 +208,19 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 /// The response of an established session (`s2s.md` §1.1).
 pub(super) fn session(body: Body) -> Response<Body> {
+    streaming("s2s/proto", body)
+}
+
+/// The response of an established session of server-sent events (`data-plane.md` §8).
+pub(super) fn event_stream(body: Body) -> Response<Body> {
+    streaming("text/event-stream", body)
+}
+
+/// No one between here and the client may change a session's chunks or keep them back.
+fn streaming(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("s2s/proto"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response

@@ -1,6 +1,7 @@
-//! What happens after the answer: trimmed records let go of, deleted streams and basins removed.
+//! What happens after the answer: trimmed records let go of, deleted streams and basins removed, old records and empty
+//! streams found.
 //!
-//! One task does it all, in the order asked; nothing runs per stream.
+//! A few tasks do it all; nothing runs per stream.
 
 use std::{
     sync::{Arc, Weak},
@@ -61,6 +62,28 @@ pub(super) async fn close_idle(streams: Weak<Streams>, idle_after: Duration) {
             Some(streams) => streams.close_idle(idle_after),
             None => return,
         }
+    }
+}
+
+/// Time between two looks at what grew old. Each is at all open streams and at a part of the others.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Looks after what grows old with nobody doing anything, until `streams` is gone.
+pub(super) async fn sweep(streams: Weak<Streams>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        match streams.upgrade() {
+            Some(streams) => streams.sweep().await,
+            None => return,
+        }
+    }
+}
+
+/// Takes up again the deletions that an earlier process did not come to the end of.
+pub(super) async fn resume_deletions(streams: Weak<Streams>) {
+    let Some(streams) = streams.upgrade() else { return };
+    if let Err(error) = streams.resume_deletions().await {
+        tracing::warn!(%error, "deletions begun earlier were not all found, they go on when next asked for");
     }
 }
 

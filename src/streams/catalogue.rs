@@ -3,17 +3,22 @@
 //! ```text
 //! b/<basin>            BasinEntry
 //! s/<basin>/<stream>   StreamEntry      a basin's name has no slash, so its streams lie together, in the order of names
+//! a/<stream id>        Arrivals         32 hexadecimal digits
 //! ```
 
 use bytes::Bytes;
 
-use super::Failure;
+use super::{Failure, StreamKey};
 use crate::{
     store::{MetaStore, MetaWrite, StoreError, Version, Versioned},
     types::{
-        BasinEntry, BasinInfo, BasinName, BasinNamePart, Page, StreamEntry, StreamInfo, StreamName, StreamNamePart,
+        Arrivals, BasinEntry, BasinInfo, BasinName, BasinNamePart, Page, StreamEntry, StreamId, StreamInfo, StreamName,
+        StreamNamePart,
     },
-    wire::catalogue::{decode_basin_entry, decode_stream_entry, encode_basin_entry, encode_stream_entry},
+    wire::catalogue::{
+        decode_arrivals, decode_basin_entry, decode_stream_entry, encode_arrivals, encode_basin_entry,
+        encode_stream_entry,
+    },
 };
 
 pub(super) struct Catalogue<'a>(&'a dyn MetaStore);
@@ -23,6 +28,18 @@ pub(super) struct Catalogue<'a>(&'a dyn MetaStore);
 pub(super) struct Found<E> {
     pub(super) entry: E,
     version: Version,
+}
+
+/// Where a walk through the streams of all basins goes on.
+#[derive(Debug)]
+pub(super) struct Cursor(Bytes);
+
+/// Some of the streams of all basins.
+#[derive(Debug)]
+pub(super) struct AllStreams {
+    pub(super) streams: Vec<(StreamKey, StreamEntry)>,
+    /// Where to go on; `None` at the end.
+    pub(super) next: Option<Cursor>,
 }
 
 impl<'a> Catalogue<'a> {
@@ -74,6 +91,43 @@ impl<'a> Catalogue<'a> {
         found: &Found<StreamEntry>,
     ) -> Result<(), Failure> {
         written(self.0.remove(&stream_key(basin, name), found.version).await?)
+    }
+
+    /// What is known of the arrival of a stream's records, if it was ever written down.
+    pub(super) async fn arrivals(&self, id: StreamId) -> Result<Option<Found<Arrivals>>, Failure> {
+        self.find(&arrivals_key(id), |value| decode_arrivals(value).map_err(damaged)).await
+    }
+
+    /// Writes it down. The caller holds the stream's name.
+    pub(super) async fn put_arrivals(&self, id: StreamId, arrivals: &Arrivals) -> Result<(), Failure> {
+        let key = arrivals_key(id);
+        let version = self.0.get(&key).await?.map_or(Version::ABSENT, |found| found.version);
+        written(self.0.put(&key, encode_arrivals(arrivals).into(), version).await?)
+    }
+
+    /// Forgets it. The caller holds the stream's name.
+    pub(super) async fn remove_arrivals(&self, id: StreamId) -> Result<(), Failure> {
+        let key = arrivals_key(id);
+        match self.0.get(&key).await? {
+            Some(found) => written(self.0.remove(&key, found.version).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Streams of all basins in order, at most `limit` of them, from where an earlier call stopped.
+    ///
+    /// Entries that cannot be read, perhaps because a newer gateway wrote them, are left alone.
+    pub(super) async fn all_streams(&self, from: Option<&Cursor>, limit: usize) -> Result<AllStreams, Failure> {
+        let found = self.0.scan(b"s/", from.map(|Cursor(after)| &after[..]), limit).await?;
+        let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| Cursor(key.clone()));
+        let readable = |(key, found): (Bytes, Versioned)| match parse_stream(&key, &found.value) {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a stream's entry cannot be read, its records stay");
+                None
+            }
+        };
+        Ok(AllStreams { streams: found.into_iter().filter_map(readable).collect(), next })
     }
 
     /// Basins whose names begin with `prefix` and sort after `start_after`, in order.
@@ -172,6 +226,21 @@ fn basin_key(name: &BasinName) -> Vec<u8> {
 
 fn stream_key(basin: &BasinName, name: &StreamName) -> Vec<u8> {
     format!("s/{basin}/{name}").into_bytes()
+}
+
+fn parse_stream(key: &[u8], value: &[u8]) -> Result<(StreamKey, StreamEntry), Failure> {
+    Ok((parse_stream_key(key)?, decode_stream_entry(value).map_err(damaged)?))
+}
+
+fn parse_stream_key(key: &[u8]) -> Result<StreamKey, Failure> {
+    let text = str::from_utf8(key).map_err(damaged)?;
+    let names = text.strip_prefix("s/").and_then(|names| names.split_once('/'));
+    let (basin, name) = names.ok_or_else(|| damaged(format!("the key {text:?}")))?;
+    Ok((BasinName::new(basin).map_err(damaged)?, StreamName::new(name).map_err(damaged)?))
+}
+
+fn arrivals_key(id: StreamId) -> Vec<u8> {
+    format!("a/{id:?}").into_bytes()
 }
 
 fn written(write: MetaWrite) -> Result<(), Failure> {

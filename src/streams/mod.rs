@@ -7,8 +7,11 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod init;
 mod provision;
 mod read;
+mod reconfigure;
+mod retention;
 mod ring;
 mod stream;
 #[cfg(test)]
@@ -27,6 +30,7 @@ use tokio::sync::Semaphore;
 use self::{
     background::{Background, Job},
     catalogue::Catalogue,
+    retention::Sweep,
 };
 use crate::{
     clock::{self, Clock},
@@ -40,6 +44,7 @@ use crate::{
 
 pub use append::AppendSession;
 pub use failure::Failure;
+pub use init::EnsureError;
 pub use provision::BasinWish;
 pub use read::{ReadEvent, ReadSession};
 pub use stream::Stream;
@@ -96,12 +101,20 @@ pub struct Streams {
     /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
     names: [tokio::sync::Mutex<()>; 64],
     hasher: RandomState,
+    sweep: tokio::sync::Mutex<Sweep>,
 }
 
 /// A stream in the table of open ones.
 struct Open {
     stream: Arc<Stream>,
     used: Instant,
+}
+
+impl Open {
+    /// Whether a session or a request has the stream.
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.stream) > 1
+    }
 }
 
 impl Streams {
@@ -120,7 +133,10 @@ impl Streams {
             open: Mutex::default(),
             names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             hasher: RandomState::new(),
+            sweep: tokio::sync::Mutex::default(),
         });
+        tokio::spawn(background::resume_deletions(Arc::downgrade(&streams)));
+        tokio::spawn(background::sweep(Arc::downgrade(&streams)));
         tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
         tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
         streams
@@ -196,9 +212,18 @@ impl Streams {
             Some(found) => found.entry,
             None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = Stream::open(&*self.store, &entry, self.background.clone(), self.commit_latency.clone()).await?;
-        stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
+        let stream = self.open_log(&key, &entry).await?;
         self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
+        Ok(stream)
+    }
+
+    /// Opens the log of a stream whose name the caller holds, and which is not open.
+    async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
+        let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
+        let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
+        let now = self.clock.now();
+        let stream = Stream::open(&*self.store, entry, arrivals, now, background, commit_latency).await?;
+        stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
 
@@ -244,6 +269,7 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.save_arrivals().await;
         if let Err(error) = self.usage.finish().await {
             tracing::warn!(%error, "the last usage was not written down");
         }
@@ -285,7 +311,7 @@ impl Streams {
     fn close_idle(&self, idle_after: Duration) {
         let now = clock::instant();
         self.open_streams().retain(|_, open| {
-            let held = Arc::strong_count(&open.stream) > 1 || !open.stream.is_settled();
+            let held = open.is_held() || !open.stream.is_settled() || open.stream.has_unsaved_arrivals();
             held || now.duration_since(open.used) < idle_after
         });
     }

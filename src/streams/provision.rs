@@ -1,6 +1,6 @@
 //! Making, changing, listing and deleting basins and streams (`control-plane.md` §4, §5).
 
-use super::{Failure, Job, Streams, catalogue::Found};
+use super::{Failure, Job, StreamKey, Streams, catalogue::Found};
 use crate::types::{
     BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Operation, Operations, Page, Provision,
     RequestToken, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
@@ -214,16 +214,21 @@ impl Streams {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
         let found = self.known_stream(basin, name).await?;
-        let id = found.entry.id;
+        self.begin_deletion(&key, &found).await
+    }
+
+    /// Marks a stream whose name the caller holds as deleted, ends it, and leaves the rest for later.
+    pub(super) async fn begin_deletion(&self, key: &StreamKey, found: &Found<StreamEntry>) -> Result<(), Failure> {
+        let (basin, name) = key;
         if found.entry.deleted_at.is_none() {
             let entry = StreamEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
-            self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
+            self.catalogue().put_stream(basin, name, &entry, Some(found)).await?;
         }
-        if let Some(open) = self.open_streams().remove(&key) {
+        if let Some(open) = self.open_streams().remove(key) {
             open.stream.delete();
         }
         self.usage.stream_deleted(basin, name);
-        self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), id));
+        self.background.leave(Job::RemoveStream(basin.clone(), name.clone(), found.entry.id));
         Ok(())
     }
 
@@ -248,6 +253,7 @@ impl Streams {
     ) -> Result<(), Failure> {
         self.store.delete(id).await?;
         let _name = self.lock_name(&(basin.clone(), name.clone())).await;
+        self.catalogue().remove_arrivals(id).await?;
         match self.catalogue().stream(basin, name).await? {
             Some(found) if found.entry.id == id => self.catalogue().remove_stream(basin, name, &found).await,
             _ => Ok(()),
@@ -255,9 +261,11 @@ impl Streams {
     }
 
     /// Deletes and removes the streams of a basin marked as deleted, then its entry.
+    ///
+    /// Does nothing to a basin that is not marked: it was made after the one whose removal was asked for had gone.
     pub(super) async fn remove_basin(&self, basin: &BasinName) -> Result<(), Failure> {
         let any = StreamNamePart::default();
-        loop {
+        while self.is_basin_going(basin).await? {
             let page = self.catalogue().streams(basin, &any, &any, MAX_LIST_LIMIT).await?;
             for stream in page.entries {
                 self.remove_stream_of_basin(basin, &stream.name).await?;
@@ -274,22 +282,29 @@ impl Streams {
     }
 
     async fn remove_stream_of_basin(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
-        match self.delete_stream(basin, name).await {
-            // Gone meanwhile, by a deletion of its own.
-            Err(Failure::StreamNotFound(..)) => return Ok(()),
-            other => other?,
-        }
-        match self.catalogue().stream(basin, name).await? {
-            Some(found) => self.remove_stream(basin, name, found.entry.id).await,
-            None => Ok(()),
-        }
+        let key = (basin.clone(), name.clone());
+        let id = {
+            let _name = self.lock_name(&key).await;
+            let Some(found) = self.catalogue().stream(basin, name).await? else { return Ok(()) };
+            // A going basin that has this stream cannot be removed and made anew while the stream's name is held.
+            if !self.is_basin_going(basin).await? {
+                return Ok(());
+            }
+            self.begin_deletion(&key, &found).await?;
+            found.entry.id
+        };
+        self.remove_stream(basin, name, id).await
+    }
+
+    async fn is_basin_going(&self, name: &BasinName) -> Result<bool, Failure> {
+        Ok(self.catalogue().basin(name).await?.is_some_and(|found| found.entry.deleted_at.is_some()))
     }
 
     async fn known_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
         self.catalogue().basin(name).await?.ok_or_else(|| Failure::BasinNotFound(name.clone()))
     }
 
-    async fn live_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
+    pub(super) async fn live_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {
         let found = self.known_basin(name).await?;
         match found.entry.deleted_at {
             Some(_) => Err(Failure::BasinDeletionPending(name.clone())),
@@ -297,7 +312,11 @@ impl Streams {
         }
     }
 
-    async fn known_stream(&self, basin: &BasinName, name: &StreamName) -> Result<Found<StreamEntry>, Failure> {
+    pub(super) async fn known_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+    ) -> Result<Found<StreamEntry>, Failure> {
         match self.catalogue().stream(basin, name).await? {
             Some(found) => Ok(found),
             None => {

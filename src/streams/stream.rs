@@ -9,6 +9,8 @@
 //!
 //! The durable tail only grows. Acks, followers, check-tail and waiting rejections are all released by it.
 
+mod keeping;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -31,8 +33,8 @@ use crate::{
     store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
     telemetry::CommitLatency,
     types::{
-        AppendInput, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig, StreamEntry, StreamId, Timestamp,
-        Timestamping,
+        AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig,
+        StreamEntry, StreamId, Timestamp,
     },
     usage::StreamUsage,
 };
@@ -55,7 +57,11 @@ struct State {
     /// Judges against everything accepted, durable or not.
     sequencer: Sequencer,
     durable: Head,
-    timestamping: Timestamping,
+    config: StreamConfig,
+    /// When what is durable arrived.
+    arrivals: Arrivals,
+    /// The latest mark of the arrivals that were last written down.
+    arrivals_saved: Option<ArrivalMark>,
     /// Accepted, not durable, in order.
     pending: VecDeque<Pending>,
     ring: Ring,
@@ -76,6 +82,7 @@ enum Phase {
 struct Pending {
     batch: Batch,
     head: Head,
+    arrived: Timestamp,
     since: Instant,
     /// Bytes of the in-flight budget, given back when the batch is durable.
     _permit: OwnedSemaphorePermit,
@@ -107,10 +114,12 @@ pub(super) enum Ahead {
 }
 
 impl Stream {
-    /// Opens the log of the stream that `entry` describes.
+    /// Opens, at the time `now`, the log of the stream that `entry` describes. `arrivals` is what was written down of it.
     pub(super) async fn open(
         store: &dyn Store,
         entry: &StreamEntry,
+        arrivals: Option<Arrivals>,
+        now: Timestamp,
         background: Background,
         commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
@@ -126,18 +135,16 @@ impl Stream {
                 phase: Phase::Serving,
                 sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
                 durable: Head::default(),
-                timestamping: entry.config.timestamping,
+                config: entry.config.clone(),
+                arrivals_saved: arrivals.as_ref().and_then(Arrivals::latest),
+                arrivals: arrivals.unwrap_or_else(|| Arrivals::new(entry.created_at)),
                 pending: VecDeque::new(),
                 ring: Ring::default(),
                 waiters: Waiters::default(),
             }),
         });
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
-        {
-            let mut state = stream.lock();
-            state.sequencer.set_head(opened.head);
-            state.durable = opened.head;
-        }
+        stream.lock().begin_at(opened.head, now);
         stream.log.get_or_init(|| opened.log);
         Ok(stream)
     }
@@ -195,17 +202,20 @@ impl Stream {
         state.phase.serving().map_err(refused)?;
 
         let before = *state.sequencer.head();
-        let batch = state.sequencer.admit(input, state.timestamping, now).map_err(|error| refused(error.into()))?;
+        let batch =
+            state.sequencer.admit(input, state.config.timestamping, now).map_err(|error| refused(error.into()))?;
         let head = *state.sequencer.head();
         let accepted = Accepted { start: batch.start(), end: batch.end() };
         let since = clock::instant();
         match self.log().append(batch.clone(), head) {
             Ok(Commit::Durable) => {
-                state.note_durable(batch, head);
+                state.note_durable(batch, head, now);
                 self.commit_latency.observe(since.elapsed());
                 self.note_stored();
             }
-            Ok(Commit::Pending) => state.pending.push_back(Pending { batch, head, since, _permit: permit }),
+            Ok(Commit::Pending) => {
+                state.pending.push_back(Pending { batch, head, arrived: now, since, _permit: permit });
+            }
             Err(error) => {
                 state.sequencer.set_head(before);
                 drop(guard);
@@ -223,9 +233,9 @@ impl Stream {
         Ok(accepted)
     }
 
-    /// From now on batches are stamped as `config` says.
+    /// From now on batches are stamped, and records kept, as `config` says.
     pub(super) fn reconfigure(&self, config: &StreamConfig) {
-        self.lock().timestamping = config.timestamping;
+        self.lock().config = config.clone();
         self.usage().set_class(&config.storage_class);
     }
 
@@ -340,8 +350,8 @@ impl Stream {
         let mut state = self.lock();
         let trimmed_before = state.durable.trim_point;
         while state.pending.front().is_some_and(|pending| pending.batch.end().seq_num <= end) {
-            if let Some(Pending { batch, head, since, _permit }) = state.pending.pop_front() {
-                state.note_durable(batch, head);
+            if let Some(Pending { batch, head, arrived, since, _permit }) = state.pending.pop_front() {
+                state.note_durable(batch, head, arrived);
                 self.commit_latency.observe(now.saturating_duration_since(since));
             }
         }
@@ -367,9 +377,27 @@ impl Stream {
 }
 
 impl State {
-    fn note_durable(&mut self, batch: Batch, head: Head) {
+    /// Goes on from the durable `head`, found at `now`.
+    fn begin_at(&mut self, head: Head, now: Timestamp) {
+        self.arrivals.fit(head.tail.seq_num, now, Arrivals::resolution(self.config.retention_policy));
         self.durable = head;
+        self.sequencer.set_head(head);
+        self.raise_trim_point(self.arrivals.removed_to());
+    }
+
+    fn note_durable(&mut self, batch: Batch, head: Head, arrived: Timestamp) {
+        // What was removed for its age meanwhile, the head does not know of.
+        let trim_point = head.trim_point.max(self.durable.trim_point);
+        self.durable = Head { trim_point, ..head };
+        self.arrivals.note(arrived, head.tail.seq_num, Arrivals::resolution(self.config.retention_policy));
         self.ring.push(batch);
+    }
+
+    /// Moves the trim point without a commit; the next one makes it durable in the head.
+    fn raise_trim_point(&mut self, to: SeqNum) {
+        let raised = |head: &Head| Head { trim_point: head.trim_point.max(to), ..*head };
+        self.sequencer.set_head(raised(self.sequencer.head()));
+        self.durable = raised(&self.durable);
     }
 
     fn wakers_of_tail(&mut self) -> Wakers {

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// A store over memory whose commits wait until [`LateStore::release`].
-struct LateStore {
-    memory: MemoryStore,
+pub(super) struct LateStore {
+    pub(super) memory: MemoryStore,
     logs: Mutex<Vec<Arc<LateLog>>>,
     reads: Arc<AtomicUsize>,
 }
@@ -45,14 +45,14 @@ impl LateStore {
     }
 
     /// Makes durable what all streams have accepted, and reports it once a stream.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         for log in self.logs.lock().unwrap().iter() {
             log.release();
         }
     }
 
     /// Loses what all streams have accepted.
-    fn fail(&self, error: StoreError) {
+    pub(super) fn fail(&self, error: StoreError) {
         for log in self.logs.lock().unwrap().iter() {
             log.held.lock().unwrap().clear();
             log.sink.failed(error.clone());
@@ -125,20 +125,20 @@ impl StreamLog for LateLog {
 }
 
 /// A service with one basin, and the things that a test turns.
-struct World {
-    store: Arc<LateStore>,
-    clock: Arc<ManualClock>,
-    streams: Arc<Streams>,
+pub(super) struct World {
+    pub(super) store: Arc<LateStore>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) streams: Arc<Streams>,
 }
 
-const NOW: u64 = 1_000_000;
+pub(super) const NOW: u64 = 1_000_000;
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(StreamsConfig::default()).await
     }
 
-    async fn with(config: StreamsConfig) -> Self {
+    pub(super) async fn with(config: StreamsConfig) -> Self {
         let store = LateStore::new();
         let clock = Arc::new(ManualClock::at(Timestamp::new(NOW)));
         let streams = Streams::new(store.clone(), clock.clone(), config);
@@ -147,20 +147,20 @@ impl World {
         Self { store, clock, streams }
     }
 
-    async fn stream(&self) -> Arc<Stream> {
+    pub(super) async fn stream(&self) -> Arc<Stream> {
         self.streams.stream(&basin(), &orders(), Access::Append, None, None).await.unwrap()
     }
 
-    async fn writer(&self) -> AppendSession {
+    pub(super) async fn writer(&self) -> AppendSession {
         self.streams.append_session(self.stream().await, None).unwrap()
     }
 
-    async fn reader(&self, request: ReadRequest) -> ReadSession {
+    pub(super) async fn reader(&self, request: ReadRequest) -> ReadSession {
         self.streams.read_session(self.stream().await, None, &request).await.unwrap()
     }
 
     /// Appends and makes durable.
-    async fn append(&self, input: AppendInput) {
+    pub(super) async fn append(&self, input: AppendInput) {
         let mut writer = self.writer().await;
         put(&mut writer, &input);
         self.store.release();
@@ -168,44 +168,44 @@ impl World {
     }
 }
 
-fn basin() -> BasinName {
+pub(super) fn basin() -> BasinName {
     BasinName::new("my-basin-01").unwrap()
 }
 
-fn orders() -> StreamName {
+pub(super) fn orders() -> StreamName {
     StreamName::new("orders").unwrap()
 }
 
-fn one(body: &str) -> AppendInput {
+pub(super) fn one(body: &str) -> AppendInput {
     testing::input(&[(body, None)])
 }
 
-fn from_the_start() -> ReadRequest {
+pub(super) fn from_the_start() -> ReadRequest {
     ReadRequest { start: ReadStart::SeqNum(SeqNum::FIRST), ..Default::default() }
 }
 
-fn put(writer: &mut AppendSession, input: &AppendInput) {
+pub(super) fn put(writer: &mut AppendSession, input: &AppendInput) {
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(writer.poll_append(cx, input).is_ready());
 }
 
-fn ack(writer: &mut AppendSession) -> Poll<Option<Result<AppendAck, Failure>>> {
+pub(super) fn ack(writer: &mut AppendSession) -> Poll<Option<Result<AppendAck, Failure>>> {
     writer.poll_ack(&mut Context::from_waker(Waker::noop()))
 }
 
-fn acked_range(writer: &mut AppendSession) -> Option<(u64, u64, u64)> {
+pub(super) fn acked_range(writer: &mut AppendSession) -> Option<(u64, u64, u64)> {
     match ack(writer) {
         Poll::Ready(Some(Ok(ack))) => Some((ack.start.seq_num.get(), ack.end.seq_num.get(), ack.tail.seq_num.get())),
         _ => None,
     }
 }
 
-fn peek(reader: &mut ReadSession) -> Poll<Option<Result<ReadEvent, Failure>>> {
+pub(super) fn peek(reader: &mut ReadSession) -> Poll<Option<Result<ReadEvent, Failure>>> {
     reader.poll_next(&mut Context::from_waker(Waker::noop()), clock::instant())
 }
 
 /// Bodies of an event with records.
-fn bodies(event: Poll<Option<Result<ReadEvent, Failure>>>) -> Vec<String> {
+pub(super) fn bodies(event: Poll<Option<Result<ReadEvent, Failure>>>) -> Vec<String> {
     let slices = match event {
         Poll::Ready(Some(Ok(ReadEvent::Records { slices, .. }))) => slices,
         Poll::Ready(Some(Ok(ReadEvent::Followed(batches)))) => batches.iter().map(Batch::whole).collect(),
@@ -215,7 +215,7 @@ fn bodies(event: Poll<Option<Result<ReadEvent, Failure>>>) -> Vec<String> {
     records.map(|record| String::from_utf8(record.fields.body().to_vec()).unwrap()).collect()
 }
 
-fn is_heartbeat(event: Poll<Option<Result<ReadEvent, Failure>>>, tail: u64) -> bool {
+pub(super) fn is_heartbeat(event: Poll<Option<Result<ReadEvent, Failure>>>, tail: u64) -> bool {
     matches!(event, Poll::Ready(Some(Ok(ReadEvent::Heartbeat(position)))) if position.seq_num.get() == tail)
 }
 
@@ -514,6 +514,20 @@ async fn a_basin_takes_its_streams_with_it() {
     assert_eq!(world.streams.basin_config(&basin()).await, Err(Failure::BasinNotFound(basin())));
     world.streams.create_basin(&basin(), BasinWish::default(), None).await.unwrap();
     assert!(world.streams.stream_config(&basin(), &orders()).await.is_err(), "no stream came back");
+}
+
+#[tokio::test]
+async fn a_job_that_comes_late_leaves_the_next_basin_of_the_name_alone() {
+    let world = World::new().await;
+    world.streams.delete_basin(&basin()).await.unwrap();
+    world.streams.delete_basin(&basin()).await.unwrap();
+    world.streams.remove_basin(&basin()).await.unwrap();
+    let config = BasinConfig { create_stream_on_append: true, ..Default::default() };
+    world.streams.create_basin(&basin(), BasinWish { config, location: None }, None).await.unwrap();
+    world.append(one("a")).await;
+    // What the second request left.
+    world.streams.remove_basin(&basin()).await.unwrap();
+    assert_eq!(world.stream().await.check_tail(), Ok(Position::new(1, NOW)));
 }
 
 #[tokio::test]

@@ -5,11 +5,13 @@
 
 mod access_token;
 mod append;
+mod arrivals;
 mod batch;
 mod catalogue;
 mod compression;
 mod config;
 mod error;
+mod init;
 pub(crate) mod layout;
 pub mod limits;
 mod location;
@@ -28,6 +30,7 @@ mod usage;
 pub use access_token::{AccessTokenEntry, AccessTokenInfo, Expiry, TokenHash};
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
+pub use arrivals::{ArrivalMark, Arrivals};
 pub(crate) use batch::Rewriting;
 pub use batch::{Batch, BatchSlice, Cut};
 pub use catalogue::{BasinEntry, BasinInfo, Creation, Page, Provision, StreamEntry, StreamInfo};
@@ -36,6 +39,7 @@ pub use config::{
     BasinConfig, Cipher, RetentionPolicy, StorageClass, StreamConfig, StreamConfigLayer, Timestamping, TimestampingMode,
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
+pub use init::{InitBasin, InitStream};
 pub use location::{LocationInfo, LocationName};
 pub use name::{
     AccessTokenId, AccessTokenIdPart, BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart,

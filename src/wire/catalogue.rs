@@ -6,13 +6,16 @@
 //! ```text
 //! basin   {"v":1,"config":{…},"location":null,"created_at":ms,"deleted_at":null,"creation":{"token":"…","config":{…}}}
 //! stream  {"v":1,"id":"<32 hex>","config":{…},"cipher":null,"created_at":ms,"deleted_at":null,"creation":null}
+//!
+//! arrivals of a stream   {"v":1,"removed_to":seq,"changed_at":ms,"marks":[[ms,seq],…]}
 //! ```
 
 use serde::{Deserialize, Serialize};
 
 use super::json::{BasinConfigJson, CipherJson, JsonError, StreamConfigJson};
 use crate::types::{
-    BasinConfig, BasinEntry, Creation, NameError, RequestToken, StreamConfigLayer, StreamEntry, StreamId, Timestamp,
+    ArrivalMark, Arrivals, BasinConfig, BasinEntry, Creation, NameError, RequestToken, SeqNum, StreamConfigLayer,
+    StreamEntry, StreamId, Timestamp,
 };
 
 /// The form that is written.
@@ -100,6 +103,34 @@ pub fn decode_stream_entry(bytes: &[u8]) -> Result<StreamEntry, EntryError> {
         deleted_at: json.deleted_at.map(Timestamp::new),
         creation: json.creation.map(Creation::<StreamConfigLayer>::try_from).transpose()?,
     })
+}
+
+/// Writes what is known of the arrival of a stream's records.
+pub fn encode_arrivals(arrivals: &Arrivals) -> Vec<u8> {
+    encode(&ArrivalsJson {
+        v: VERSION,
+        removed_to: arrivals.removed_to().get(),
+        changed_at: arrivals.changed_at().get(),
+        marks: arrivals.marks().map(|mark| (mark.at.get(), mark.end.get())).collect(),
+    })
+}
+
+/// Reads what is known of the arrival of a stream's records.
+pub fn decode_arrivals(bytes: &[u8]) -> Result<Arrivals, EntryError> {
+    let json: ArrivalsJson = decode(bytes)?;
+    let mark = |(at, end)| ArrivalMark { at: Timestamp::new(at), end: SeqNum::new(end) };
+    let (removed_to, changed_at) = (SeqNum::new(json.removed_to), Timestamp::new(json.changed_at));
+    Arrivals::of_marks(json.marks.into_iter().map(mark), removed_to, changed_at)
+        .ok_or_else(|| EntryError::Damaged("marks of arrival that are not in order".into()))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArrivalsJson {
+    v: u64,
+    removed_to: u64,
+    changed_at: u64,
+    marks: Vec<(u64, u64)>,
 }
 
 #[derive(Deserialize)]
@@ -266,6 +297,22 @@ mod tests {
         let basin = decode_basin_entry(BASIN.as_bytes()).unwrap();
         assert_eq!(basin.location.as_deref(), Some("here"));
         assert_eq!(String::from_utf8_lossy(&encode_basin_entry(&basin)), BASIN);
+    }
+
+    const ARRIVALS: &str = r#"{"v":1,"removed_to":3,"changed_at":99,"marks":[[50,4],[60,9]]}"#;
+
+    #[test]
+    fn arrivals_stay_as_they_are() {
+        let arrivals = decode_arrivals(ARRIVALS.as_bytes()).unwrap();
+        assert_eq!((arrivals.removed_to(), arrivals.changed_at()), (SeqNum::new(3), Timestamp::new(99)));
+        let latest = ArrivalMark { at: Timestamp::new(60), end: SeqNum::new(9) };
+        assert_eq!((arrivals.marks().len(), arrivals.latest()), (2, Some(latest)));
+        assert_eq!(String::from_utf8_lossy(&encode_arrivals(&arrivals)), ARRIVALS);
+        for damaged in ["", "{}", &ARRIVALS.replace("60,9", "60,4"), &ARRIVALS.replace("60,9", "49,9")] {
+            assert!(matches!(decode_arrivals(damaged.as_bytes()), Err(EntryError::Damaged(_))), "{damaged}");
+        }
+        let newer = ARRIVALS.replace("\"v\":1", "\"v\":2");
+        assert_eq!(decode_arrivals(newer.as_bytes()), Err(EntryError::NewerVersion { found: 2 }));
     }
 
     #[test]

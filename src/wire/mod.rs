@@ -10,6 +10,7 @@
 //! | `append_input` | `AppendInput` | [`AppendInput`](crate::types::AppendInput) |
 //! | `ack` | `AppendAck` | [`AppendAck`](crate::types::AppendAck) |
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
+//! | `sse` | server-sent events, `last-event-id` | [`EventId`](sse::EventId) |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
 //! | `json` | JSON bodies of requests and responses | records, basins, streams, configurations |
 //! | `calls` | JSON bodies as a client writes them | |
@@ -41,6 +42,7 @@ pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+pub mod sse;
 pub mod token;
 pub mod usage;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A gateway of the test's own: in this process, on a port that the system chose, over memory.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod http;
 pub mod http1;
 pub mod peer;
 pub mod proxy;
@@ -12,7 +13,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use s2s_gateway::{
     auth::AuthConfig,
     clock::{Clock, SystemClock},
-    server::{Certificate, Server, ServerConfig},
+    server::{Certificate, Cors, Server, ServerConfig},
     store::MemoryStore,
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
@@ -40,6 +41,7 @@ impl Default for Setup {
                 tls: None,
                 drain_timeout: Duration::from_secs(10),
                 basin_host: None,
+                cors: Cors::default(),
                 auth: AuthConfig::Off,
                 location: LocationName::default(),
             },

@@ -215,6 +215,8 @@ async fn a_stream_keeps_its_cipher_for_life() {
     let key = material(KEY);
     world.append_with(&key, one("a")).await;
     choose(&world, None).await;
+    // It is let go of once it is written down when its records came.
+    world.streams.sweep().await;
     world.streams.close_idle(Duration::ZERO);
     assert_eq!(world.streams.open_count(), 0);
     let plain = StreamName::new("plain").unwrap();

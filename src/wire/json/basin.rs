@@ -75,7 +75,7 @@ impl TryFrom<EnsureBasinJson> for EnsureBasin {
     }
 }
 
-fn check_location(name: String) -> Result<String, JsonError> {
+pub(super) fn check_location(name: String) -> Result<String, JsonError> {
     match LocationName::new(&name) {
         Ok(_) => Ok(name),
         Err(error) => Err(JsonError::name("location", &error)),

@@ -8,6 +8,7 @@ mod basin;
 mod config;
 #[doc(hidden)]
 pub mod fuzz;
+mod init_file;
 mod location;
 mod metrics;
 mod object;
@@ -20,6 +21,7 @@ mod token;
 pub use append::{decode_append_ack, decode_append_input, encode_append_ack};
 pub use basin::{CreateBasin, EnsureBasin, decode_create_basin, decode_ensure_basin, encode_basin_info, encode_basins};
 pub use config::{decode_basin_config, decode_stream_config, encode_basin_config, encode_stream_config};
+pub use init_file::decode_init_file;
 pub use location::{decode_location_name, encode_location, encode_locations};
 pub use metrics::encode_metrics;
 pub use read_batch::{JsonRecord, decode_read_batch, decode_tail, encode_read_batch, encode_tail};
@@ -28,6 +30,7 @@ pub use stream::{CreateStream, decode_create_stream, decode_ensure_stream, encod
 pub use token::{decode_issue_access_token, encode_access_tokens, encode_issued_token};
 
 pub(super) use config::{BasinConfigJson, CipherJson, StreamConfigJson};
+pub(super) use read_batch::{put_ping, put_read_batch};
 pub(super) use token::ScopeJson;
 
 use serde::{Deserialize, Serialize};
@@ -102,7 +105,12 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 /// Writes `value` as compact JSON into a buffer that begins with room for `capacity` bytes.
 fn encode_with_capacity(capacity: usize, value: &impl Serialize) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
-    // Only a map with keys that are no strings, or a writer, can fail; neither is here.
-    serde_json::to_writer(&mut out, value).expect("structs and sequences go into memory");
+    put(&mut out, value);
     out
+}
+
+/// Writes `value` as compact JSON behind what is in `out` already.
+fn put(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Only a map with keys that are no strings, or a writer, can fail; neither is here.
+    serde_json::to_writer(out, value).expect("structs and sequences go into memory");
 }

@@ -8,7 +8,7 @@ use serde::{
     ser::{SerializeStruct as _, SerializeTuple as _},
 };
 
-use super::{JsonError, decode_object, encode, encode_with_capacity};
+use super::{JsonError, decode_object, encode, put};
 use crate::{
     types::{BatchSlice, Position, RecordFields, SeqNum, SequencedRecord, Timestamp},
     wire::negotiate::S2Format,
@@ -18,8 +18,26 @@ use crate::{
 ///
 /// As raw text each invalid sequence of UTF-8 becomes U+FFFD.
 pub fn encode_read_batch(slices: &[BatchSlice], tail: Option<Position>, format: S2Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_read_batch(&mut out, slices, tail, format);
+    out
+}
+
+/// The same, behind what is in `out` already.
+pub(in crate::wire) fn put_read_batch(
+    out: &mut Vec<u8>,
+    slices: &[BatchSlice],
+    tail: Option<Position>,
+    format: S2Format,
+) {
     let batch = ReadBatchJson { slices, tail, format };
-    encode_with_capacity(batch.estimated_len(), &batch)
+    out.reserve(batch.estimated_len());
+    put(out, &batch);
+}
+
+/// Writes what a ping says: what time it is, and where the tail (`data-plane.md` §8).
+pub(in crate::wire) fn put_ping(out: &mut Vec<u8>, now: Timestamp, tail: Position) {
+    put(out, &PingJson { timestamp: now.get(), tail: tail.into() });
 }
 
 /// Writes a tail: the answer to check-tail.
@@ -69,6 +87,12 @@ impl From<PositionJson> for Position {
     fn from(position: PositionJson) -> Self {
         Position::new(position.seq_num, position.timestamp)
     }
+}
+
+#[derive(Serialize)]
+struct PingJson {
+    timestamp: u64,
+    tail: PositionJson,
 }
 
 #[derive(Serialize, Deserialize)]

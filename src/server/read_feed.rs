@@ -1,0 +1,83 @@
+//! What the body of a read session is made from, whatever its form: the session's events as they come or fall due, and
+//! the ends that the server's stop and the reader's token put to it. Knows no frame and no event stream.
+//!
+//! Polled where the response is written; its one timer is the runtime's.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::time::Sleep;
+
+use super::{
+    drain::{DrainWatch, Phase},
+    identity::SessionGuard,
+    respond,
+};
+use crate::{
+    clock,
+    streams::{ReadEvent, ReadSession},
+    types::{ApiError, ErrorCode},
+};
+
+/// A read session, its timer, and its view of what may end it from outside.
+pub(super) struct ReadFeed {
+    session: ReadSession,
+    drain: DrainWatch,
+    guard: SessionGuard,
+    /// How far the stop had come when this was last polled.
+    phase: Phase,
+    /// Made when something is first due; a reader that is sent records all the time never needs it.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ReadFeed {
+    pub(super) fn new(session: ReadSession, drain: DrainWatch, guard: SessionGuard) -> Self {
+        Self { session, drain, guard, phase: Phase::Serving, timer: None }
+    }
+
+    /// How far the server's stop had come at the last poll.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What the reader is to be told next; nothing more at the regular end. After an error it is not polled again.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ReadEvent, ApiError>>> {
+        self.phase = self.drain.poll(cx);
+        if self.phase == Phase::Ending {
+            let error = ApiError::new(ErrorCode::ServerDraining, "the server stops; go on reading elsewhere");
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(ended) = self.guard.poll_end(cx) {
+            return Poll::Ready(Some(Err(ended)));
+        }
+        loop {
+            if let Poll::Ready(next) = self.session.poll_next(cx, clock::instant()) {
+                return Poll::Ready(next.map(|event| event.map_err(respond::api_error)));
+            }
+            match self.session.next_deadline() {
+                Some(deadline) if self.poll_timer(deadline, cx).is_ready() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Ready once `deadline` has passed. While records flow the deadline moves on with each of them; the timer is left
+    /// where it was and moved only when it has run out, or is too late.
+    fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            match timer.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) if timer.deadline() >= deadline => return Poll::Ready(()),
+                Poll::Ready(()) => timer.as_mut().reset(deadline),
+            }
+        }
+    }
+}

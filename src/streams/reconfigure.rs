@@ -1,0 +1,52 @@
+//! Changing some of a basin's or a stream's configuration (`control-plane.md` §4.4, §5.4).
+
+use super::{Failure, Streams};
+use crate::types::{
+    BasinConfig, BasinEntry, BasinName, BasinReconfiguration, StreamConfig, StreamEntry, StreamName,
+    StreamReconfiguration,
+};
+
+impl Streams {
+    /// Changes a basin's configuration; the result is what is in force for streams made from now on.
+    pub async fn reconfigure_basin(
+        &self,
+        name: &BasinName,
+        changes: &BasinReconfiguration,
+    ) -> Result<BasinConfig, Failure> {
+        let _name = self.lock_basin(name).await;
+        let found = self.live_basin(name).await?;
+        let config = changes.apply(&found.entry.config);
+        if config != found.entry.config {
+            let entry = BasinEntry { config: config.clone(), ..found.entry.clone() };
+            self.catalogue().put_basin(name, &entry, Some(&found)).await?;
+        }
+        Ok(config)
+    }
+
+    /// Changes a stream's configuration; the result is in force for appends from now on, in open sessions too.
+    ///
+    /// What is cleared falls back on the basin's current defaults.
+    pub async fn reconfigure_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        changes: &StreamReconfiguration,
+    ) -> Result<StreamConfig, Failure> {
+        let key = (basin.clone(), name.clone());
+        let _name = self.lock_name(&key).await;
+        let of = self.live_basin(basin).await?;
+        let found = self.known_stream(basin, name).await?;
+        if found.entry.deleted_at.is_some() {
+            return Err(Failure::StreamDeletionPending);
+        }
+        let config = changes.apply(&found.entry.config, &of.entry.config.default_stream_config);
+        if config != found.entry.config {
+            let entry = StreamEntry { config: config.clone(), ..found.entry.clone() };
+            self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
+            if let Some(stream) = self.open_stream(&key) {
+                stream.reconfigure(&config);
+            }
+        }
+        Ok(config)
+    }
+}
