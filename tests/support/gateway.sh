@@ -15,19 +15,13 @@ gateway_target() {
   cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
-# Starts the gateway $1 on a port of the system's choice, with its log in $2, and ends it when the script ends.
-# Sets gateway_url, gateway_auth (on or off: whether it asks for tokens) and root_token (which may do everything).
+# Starts the gateway $1, with authentication, on a port of the system's choice, with its log in $2. It ends when the
+# script ends. Sets gateway_url and root_token, which may do everything.
 start_gateway() {
-  local binary=$1 log=$2 line flags=()
-  gateway_auth=off
-  root_token=ignored
-  if "$binary" serve --help | grep -q -- '--auth\b'; then
-    gateway_auth=on
-    root_token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
-    flags+=(--auth)
-  fi
+  local binary=$1 log=$2 line
+  root_token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
   coproc GATEWAY {
-    S2S_ROOT_TOKEN=$root_token exec "$binary" serve --listen 127.0.0.1:0 --drain-timeout 1s "${flags[@]}" 2>"$log"
+    S2S_ROOT_TOKEN=$root_token exec "$binary" serve --listen 127.0.0.1:0 --drain-timeout 1s --auth 2>"$log"
   }
   gateway_pid=$GATEWAY_PID
   trap end_gateway EXIT

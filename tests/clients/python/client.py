@@ -1,7 +1,7 @@
 """What the official Python client asks of the gateway: one line, "ok" or "FAILED", per case.
 
-S2_ACCOUNT_ENDPOINT and S2_BASIN_ENDPOINT name the gateway, S2_ACCESS_TOKEN is a token that may do everything, and
-GATEWAY_AUTH says whether the gateway asks for tokens ("on" or "off"). All basins are new, so cases run at once.
+S2_ACCOUNT_ENDPOINT and S2_BASIN_ENDPOINT name the gateway, S2_ACCESS_TOKEN is a token that may do everything.
+All basins are new, so cases run at once.
 """
 
 import asyncio
@@ -48,10 +48,6 @@ CASES = []
 def case(function):
     CASES.append(function)
     return function
-
-
-def case_with_auth(function):
-    return case(function) if os.environ["GATEWAY_AUTH"] == "on" else function
 
 
 def client(token=ROOT_TOKEN, compression=Compression.NONE):
@@ -317,7 +313,7 @@ async def reading_past_the_tail_tells_the_tail():
             assert bodies((await anext(session)).records) == [b"1"]
 
 
-@case_with_auth
+@case
 async def unknown_tokens_are_refused():
     async with client(token="unknown") as s2:
         async with refused(401, "authn"):
@@ -326,7 +322,7 @@ async def unknown_tokens_are_refused():
             await read_all(s2["some-basin"]["s"].read_session(start=FROM_START))
 
 
-@case_with_auth
+@case
 async def tokens_are_listed_and_revoked():
     async with client() as root:
         token_id = f"python-{uuid.uuid4().hex}"
@@ -348,7 +344,7 @@ async def tokens_are_listed_and_revoked():
             await root.revoke_access_token(token_id)
 
 
-@case_with_auth
+@case
 async def tokens_with_a_prefix_see_their_own_streams_only():
     async with new_basin() as (root, basin):
         await basin.create_stream("other/secret")
