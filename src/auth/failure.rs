@@ -50,6 +50,9 @@ pub enum TokenFailure {
     /// A token of that id is there.
     #[error("access token {0:?} already exists")]
     Exists(AccessTokenId),
+    /// The root token, which is the operator's to change.
+    #[error("the root token is the operator's and cannot be revoked; start the gateway with another one")]
+    Root,
     /// No token of that id is there.
     #[error("access token {0:?} does not exist")]
     NotFound(AccessTokenId),

@@ -34,7 +34,7 @@ use crate::{
     store::{MetaWrite, Store, StoreError, Version},
     types::{
         AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenInfo, Expiry, Operation, Page, ResourceSet,
-        Secret, Timestamp, TokenHash,
+        Scope, Secret, Timestamp, TokenHash,
     },
 };
 
@@ -43,6 +43,9 @@ pub use identity::{Grant, Identity, IdentityWatch, Standing};
 
 /// How often tokens in use are looked after: sessions of one that expired end at most so much later.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The id under which the root token is listed. It is the operator's, and is neither issued nor revoked here.
+const ROOT_ID: &str = "root";
 
 /// Whether it matters who asks.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +118,9 @@ impl Authority {
         issuer.permit_any(&[Operation::IssueAccessToken])?;
         issuer.reach_access_token(&wanted.id)?;
         issuer.cover(&wanted.scope)?;
+        if self.is_root(&wanted.id) {
+            return Err(TokenFailure::Exists(wanted.id));
+        }
         let expires_at = expiry_within(wanted.expires_at, issuer.expires_at())?;
         let info = AccessTokenInfo { expires_at, ..wanted };
         let token = bearer::draw(&info.id)?;
@@ -134,7 +140,10 @@ impl Authority {
         who.permit_any(&[Operation::ListAccessTokens])?;
         match who.access_tokens_within(prefix) {
             ResourceSet::Nothing => Ok(Page::EMPTY),
-            ResourceSet::Prefix(prefix) => Ok(self.table().list(&prefix, start_after, limit).await?),
+            ResourceSet::Prefix(prefix) => {
+                let page = self.table().list(&prefix, start_after, limit).await?;
+                Ok(self.with_root(page, &prefix, start_after, limit))
+            }
             ResourceSet::Exact(id) => {
                 let found = match id.as_str() > start_after.as_str() {
                     true => self.table().find(&id).await?,
@@ -149,6 +158,9 @@ impl Authority {
     pub async fn revoke(&self, who: &Identity, id: &AccessTokenId) -> Result<(), TokenFailure> {
         who.permit_any(&[Operation::RevokeAccessToken])?;
         who.reach_access_token(id)?;
+        if self.is_root(id) {
+            return Err(TokenFailure::Root);
+        }
         loop {
             let Some(Found { version, .. }) = self.table().find(id).await? else {
                 return Err(TokenFailure::NotFound(id.clone()));
@@ -159,6 +171,30 @@ impl Authority {
                 return Ok(());
             }
         }
+    }
+
+    fn is_root(&self, id: &AccessTokenId) -> bool {
+        matches!(self.mode, Mode::On { root: Some(_) }) && id.as_str() == ROOT_ID
+    }
+
+    /// `page` with the root token in its place, if it belongs there: whoever lists tokens sees every one that works.
+    fn with_root(
+        &self,
+        mut page: Page<AccessTokenInfo>,
+        prefix: &AccessTokenIdPart,
+        start_after: &AccessTokenIdPart,
+        limit: usize,
+    ) -> Page<AccessTokenInfo> {
+        let root = root_info();
+        let asked_for = ROOT_ID.starts_with(prefix.as_str()) && ROOT_ID > start_after.as_str();
+        let place = page.entries.partition_point(|info| info.id < root.id);
+        let on_a_later_page = page.has_more && place == page.entries.len();
+        if self.is_root(&root.id) && asked_for && !on_a_later_page {
+            page.entries.insert(place, root);
+            page.has_more |= page.entries.len() > limit;
+            page.entries.truncate(limit);
+        }
+        page
     }
 
     async fn add(&self, entry: &AccessTokenEntry) -> Result<(), TokenFailure> {
@@ -205,6 +241,11 @@ impl Authority {
     fn live(&self) -> MutexGuard<'_, LiveTokens> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn root_info() -> AccessTokenInfo {
+    let id = AccessTokenId::new(ROOT_ID).expect("a short word is an id");
+    AccessTokenInfo { id, expires_at: None, auto_prefix_streams: false, scope: Scope::everything() }
 }
 
 async fn sweep_on(authority: Weak<Authority>) {

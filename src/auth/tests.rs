@@ -394,7 +394,7 @@ async fn listings_show_what_is_reached() {
     let tenants = || lister(ResourceSet::Prefix(part("tenant-")));
     let one = || lister(ResourceSet::Exact(id("tenant-2")));
     let cases = [
-        (Identity::Unlimited, "", "", 10, vec!["other", "tenant-1", "tenant-2", "tenant-3"], false),
+        (Identity::Unlimited, "", "", 10, vec!["other", "root", "tenant-1", "tenant-2", "tenant-3"], false),
         (Identity::Unlimited, "tenant", "tenant-1", 1, vec!["tenant-2"], true),
         (tenants(), "", "", 10, vec!["tenant-1", "tenant-2", "tenant-3"], false),
         (tenants(), "", "", 3, vec!["tenant-1", "tenant-2", "tenant-3"], false),
@@ -419,4 +419,36 @@ async fn listings_show_what_is_reached() {
     let denied = world.authority.revoke(&tenants(), &id("other")).await;
     assert_eq!(denied, Err(Denied::AccessToken(id("other")).into()));
     world.authority.revoke(&tenants(), &id("tenant-1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_root_token_is_listed_in_its_place_and_belongs_to_the_operator() {
+    let world = World::new();
+    let root = world.root().await;
+    for name in ["a", "z"] {
+        world.issue(wanted(name, reader())).await;
+    }
+    let listed = async |prefix: &str, start_after: &str, limit: usize| {
+        let page = world.authority.list(&root, part(prefix), &part(start_after), limit).await.unwrap();
+        (page.entries.iter().map(|info| info.id.to_string()).collect::<Vec<_>>().join(" "), page.has_more)
+    };
+    for (prefix, start_after, limit, ids, has_more) in [
+        ("", "", 3, "a root z", false),
+        ("", "", 2, "a root", true),
+        ("", "", 1, "a", true),
+        ("", "a", 1, "root", true),
+        ("", "root", 1, "z", false),
+        ("ro", "", 1, "root", false),
+        ("rooted", "", 1, "", false),
+        ("z", "", 1, "z", false),
+    ] {
+        assert_eq!(
+            listed(prefix, start_after, limit).await,
+            (ids.to_owned(), has_more),
+            "{prefix} {start_after} {limit}"
+        );
+    }
+    assert!(matches!(world.authority.revoke(&root, &id("root")).await, Err(TokenFailure::Root)));
+    let again = world.authority.issue(&root, wanted("root", reader())).await;
+    assert!(matches!(again, Err(TokenFailure::Exists(_))));
 }

@@ -70,9 +70,10 @@ impl From<AuthError> for ApiError {
 impl From<TokenFailure> for ApiError {
     fn from(failure: TokenFailure) -> Self {
         let code = match &failure {
-            TokenFailure::Denied(_) | TokenFailure::OutOfScope(_) | TokenFailure::OutlivesIssuer => {
-                ErrorCode::PermissionDenied
-            }
+            TokenFailure::Denied(_)
+            | TokenFailure::OutOfScope(_)
+            | TokenFailure::OutlivesIssuer
+            | TokenFailure::Root => ErrorCode::PermissionDenied,
             TokenFailure::NoOperations | TokenFailure::NoPrefix | TokenFailure::ExpiryPassed => ErrorCode::Invalid,
             TokenFailure::Exists(_) => ErrorCode::ResourceAlreadyExists,
             TokenFailure::NotFound(_) => ErrorCode::AccessTokenNotFound,
@@ -311,6 +312,7 @@ mod tests {
             (Denied::AccessToken(id()).into(), 403, "permission_denied"),
             (OutOfScope::Resources("streams").into(), 403, "permission_denied"),
             (TokenFailure::OutlivesIssuer, 403, "permission_denied"),
+            (TokenFailure::Root, 403, "permission_denied"),
             (TokenFailure::NoOperations, 422, "invalid"),
             (TokenFailure::NoPrefix, 422, "invalid"),
             (TokenFailure::ExpiryPassed, 422, "invalid"),
