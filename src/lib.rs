@@ -25,19 +25,19 @@
 //! Arrows point down only; no two modules import each other:
 //!
 //! ```text
-//!                       cli, main
-//!                           │
-//!                         config
-//!               ┌───────────┤
-//!            client      server
-//!               │     ┌─────┼────────┐
-//!               │  streams  auth  telemetry ◄─ streams
-//!               │     ├──────────────┬──────────┐
-//!               │   usage, auth      │          │
-//!               │     ├───────┬──────┴┐         │
-//!               └── wire  sequence  store  encryption
-//!                     └───────┼───────┴─────────┘
-//!                           types
+//!                 cli, main
+//!                     │
+//!                   config
+//!         ┌───────────┴──────────────┐
+//!      client                     server
+//!         │        ┌─────────────────┼─────┐
+//!         │     streams              │    auth
+//!         │        ├─────────┬───────┴─┐   │
+//!         │        │       usage   telemetry
+//!         │        ├─────────┤             │
+//!         └───── wire    sequence    store ┘   encryption
+//!                  └─────────┴─────────┴───────────┘
+//!                                types                        clock: from every room that needs the time
 //! ```
 //!
 //! What holds:

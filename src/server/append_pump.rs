@@ -23,8 +23,8 @@ use http_body::Body;
 use super::{
     discard,
     drain::{DrainWatch, Phase},
+    errors,
     identity::SessionGuard,
-    respond,
 };
 use crate::{
     clock,
@@ -107,7 +107,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         }
         let intake = self.take_inputs(cx);
         let mut out = BytesMut::new();
-        self.put_outcomes(cx, advice(phase), &mut out);
+        self.put_outcomes(cx, phase.advice(), &mut out);
         if self.over
             && let Some(request) = self.request.take()
         {
@@ -160,7 +160,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 Ok(Some(frame)) => {
                     self.telemetry.frames_in(1);
                     let input = wire::append_input_of_frame(frame);
-                    let input = input.map_err(|error| respond::input_error(error, ErrorCode::BadFrame));
+                    let input = input.map_err(|error| errors::input_error(error, ErrorCode::BadFrame));
                     return Poll::Ready(input.and_then(|input| self.guard.permit(&input).map(|()| Some(input))));
                 }
                 Ok(None) => {}
@@ -223,7 +223,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                         self.telemetry.acked(now.saturating_duration_since(came_in));
                     }
                 }
-                Poll::Ready(Some(Err(failure))) => break Some(Some(respond::api_error(failure))),
+                Poll::Ready(Some(Err(failure))) => break Some(Some(errors::api_error(failure))),
                 Poll::Ready(None) => break Some(self.refusal.take()),
                 Poll::Pending => break None,
             }
@@ -247,13 +247,6 @@ enum Intake {
     Waits,
     /// There may be more, once what was admitted is on its way.
     Full,
-}
-
-pub(super) const fn advice(phase: Phase) -> Advice {
-    match phase {
-        Phase::Serving => Advice::None,
-        Phase::Advising | Phase::Ending => Advice::Reconnect,
-    }
 }
 
 fn bad_frame(error: FrameError) -> ApiError {

@@ -16,6 +16,8 @@ use std::{
 
 use slab::Slab;
 
+use crate::wire::Advice;
+
 /// How far the stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -26,6 +28,14 @@ pub(super) enum Phase {
 
 impl Phase {
     const ALL: [Phase; 3] = [Phase::Serving, Phase::Advising, Phase::Ending];
+
+    /// What the frames of sessions carry.
+    pub(super) const fn advice(self) -> Advice {
+        match self {
+            Phase::Serving => Advice::None,
+            Phase::Advising | Phase::Ending => Advice::Reconnect,
+        }
+    }
 }
 
 /// The stop of the whole process. It only goes forward.

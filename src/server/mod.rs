@@ -6,6 +6,7 @@
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
+//! | `errors` | which failure is which error of the API |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `identity` | who asks, and what they reach |
 //! | `operations`, `tokens`, `locations`, `metrics` | one function for each operation |
@@ -21,6 +22,7 @@ mod body;
 mod cors;
 mod discard;
 mod drain;
+mod errors;
 mod http2;
 mod identity;
 mod listener;

@@ -9,6 +9,7 @@ use super::{
     Gateway,
     append_pump::AppendPump,
     body::Body,
+    errors,
     identity::{self, SessionGuard, basin_name, stream_name},
     read_feed::ReadFeed,
     read_pump::ReadPump,
@@ -340,7 +341,7 @@ async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, 
     match request::body_type(&parts.headers) {
         BodyType::Protobuf => {
             let message = taken(body, &parts.headers, ErrorCode::BadProto).await?;
-            wire::decode_append_input(message).map_err(|error| respond::input_error(error, ErrorCode::BadProto))
+            wire::decode_append_input(message).map_err(|error| errors::input_error(error, ErrorCode::BadProto))
         }
         _ => {
             let format = request::s2_format(&parts.headers)?;

@@ -13,8 +13,8 @@ use tokio::time::Sleep;
 
 use super::{
     drain::{DrainWatch, Phase},
+    errors,
     identity::SessionGuard,
-    respond,
 };
 use crate::{
     clock,
@@ -55,7 +55,7 @@ impl ReadFeed {
         }
         loop {
             if let Poll::Ready(next) = self.session.poll_next(cx, clock::instant()) {
-                return Poll::Ready(next.map(|event| event.map_err(respond::api_error)));
+                return Poll::Ready(next.map(|event| event.map_err(errors::api_error)));
             }
             match self.session.next_deadline() {
                 Some(deadline) if self.poll_timer(deadline, cx).is_ready() => {}

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{append_pump::advice, read_feed::ReadFeed};
+use super::read_feed::ReadFeed;
 use crate::{
     streams::ReadEvent,
     telemetry::{OpenGuard, Telemetry},
@@ -39,7 +39,7 @@ impl ReadPump {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.feed.poll_next(cx)) {
-            Some(Ok(event)) => Some(self.frames(event, advice(self.feed.phase()))),
+            Some(Ok(event)) => Some(self.frames(event, self.feed.phase().advice())),
             Some(Err(error)) => Some(self.fail(&error)),
             None => {
                 self.over = true;
