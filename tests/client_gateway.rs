@@ -9,7 +9,10 @@ use std::{
 };
 
 use s2s_gateway::{
-    client::{AppendOptions, AppendSession, Client, ClientConfig, Conditions, EncodedInput, InputBuilder, StreamPath},
+    client::{
+        AppendOptions, AppendSession, Client, ClientConfig, Conditions, EncodedInput, InputBuilder, ReadOptions,
+        StreamPath,
+    },
     types::{BasinName, Compression, ReadBounds, ReadRequest, ReadStart, SeqNum, StreamName},
 };
 use support::{Gateway, Setup};
@@ -66,7 +69,8 @@ async fn read_numbers(client: &Client, count: usize, compression: Compression) -
         wait: Some(Duration::from_secs(10)),
         clamp: false,
     };
-    let mut session = client.read_session(&stream(), request, compression);
+    let options = ReadOptions { compression, ..ReadOptions::default() };
+    let mut session = client.read_session(&stream(), request, options);
     let mut numbers = Vec::new();
     while let Some(batch) = session.next_batch().await {
         for record in batch.unwrap().records {

@@ -7,6 +7,7 @@ use std::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_s2s-gateway");
 const STREAM: &str = "my-basin-01/orders/eu west";
+const ROOT: &str = "root-token-of-the-operator";
 
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
@@ -28,8 +29,18 @@ struct Gateway {
 
 impl Gateway {
     fn start(words: &[&str]) -> Self {
-        let words = [&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat();
-        let mut process = command(&words).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::spawn(command(&[&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat()))
+    }
+
+    /// One that asks for tokens; [`Gateway::run`] presents none.
+    fn with_tokens() -> Self {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--auth"]);
+        command.env("S2S_ROOT_TOKEN", ROOT);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut process = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut first = String::new();
         stdout.read_line(&mut first).unwrap();
@@ -45,6 +56,11 @@ impl Gateway {
 
     fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
+    }
+
+    /// With what `token` allows.
+    fn run_as(&self, token: &str, words: &[&str]) -> Output {
+        self.command(words).env("S2S_TOKEN", token).output().unwrap()
     }
 
     fn run_with(&self, words: &[&str], input: &[u8]) -> Output {
@@ -218,6 +234,15 @@ fn failure_is_1_and_misuse_is_2() {
         (2, &["read", "no-slash"]),
         (2, &["serve", "--listen", "0.0.0.0:0"]),
         (2, &["append", STREAM, "--linger", "soon"]),
+        (2, &["read", STREAM, "--encryption-key", "secret"]),
+        (1, &["basin", "delete", "my-basin-02"]),
+        (1, &["stream", "tail", STREAM]),
+        (1, &["stream", "list", "my-basin-02"]),
+        (1, &["token", "revoke", "nobody"]),
+        (2, &["basin", "create", "short"]),
+        (2, &["stream", "create", STREAM, "--retention", "forever"]),
+        (2, &["token", "issue", "nobody"]),
+        (2, &["token", "list", "--prefix", &"x".repeat(97)]),
     ] {
         let output = gateway.run(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
@@ -225,9 +250,131 @@ fn failure_is_1_and_misuse_is_2() {
     }
     assert_eq!(run(&["read"]).status.code(), Some(2));
     assert_eq!(run(&["read", STREAM, "--follow", "--wait", "1"]).status.code(), Some(2));
-    for help in [&["--help"][..], &["serve", "--help"], &["append", "-h"], &["read", "-h"], &["--version"]] {
+    assert_eq!(run(&["token"]).status.code(), Some(2));
+    for help in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["append", "-h"],
+        &["read", "-h"],
+        &["basin", "create", "--help"],
+        &["stream", "--help"],
+        &["token", "issue", "-h"],
+        &["--version"],
+    ] {
         assert_eq!(run(help).status.code(), Some(0), "{help:?}");
     }
+}
+
+/// The names in the first column, below the heading.
+fn names(listing: &Output) -> Vec<&str> {
+    stdout(listing).lines().skip(1).map(|line| line.split("  ").next().unwrap()).collect()
+}
+
+#[test]
+fn basins_and_streams_are_made_listed_and_deleted() {
+    let gateway = Gateway::start(&[]);
+    let run = |words: &str| succeeded(gateway.run(&words.split(' ').collect::<Vec<_>>()));
+    assert_eq!(stdout(&run("basin list")), "");
+    for words in [
+        "basin create my-basin-01 --cipher aegis-256 --retention 30d",
+        "basin create other-basin-01 --create-on-append",
+        "stream create my-basin-01/orders --retention infinite --timestamping arrival --delete-on-empty 1h",
+        "stream create my-basin-01/orders/eu",
+        "stream create s2://my-basin-01/returns",
+    ] {
+        assert_eq!(stdout(&run(words)), "", "{words}");
+    }
+    let again = gateway.run(&["stream", "create", "my-basin-01/returns"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(complaint(&again).contains("exists"), "{again:?}");
+
+    assert_eq!(names(&run("basin list")), ["my-basin-01", "other-basin-01"]);
+    assert_eq!(names(&run("basin list --prefix other-")), ["other-basin-01"]);
+    assert_eq!(names(&run("stream list my-basin-01")), ["orders", "orders/eu", "returns"]);
+    let orders = run("stream list my-basin-01 --prefix orders");
+    assert_eq!(names(&orders), ["orders", "orders/eu"]);
+    assert!(stdout(&orders).lines().skip(1).all(|line| line.ends_with("  aegis-256  active")), "{orders:?}");
+    let json = run("stream list my-basin-01 --prefix ret --json");
+    assert!(stdout(&json).starts_with(r#"{"name":"returns","created_at":""#), "{json:?}");
+    assert!(stdout(&json).ends_with("\"cipher\":\"aegis-256\"}\n"), "{json:?}");
+
+    succeeded(gateway.run_with(&["append", "other-basin-01/made-by-it", "--quiet"], b"one\ntwo\n"));
+    assert!(stdout(&run("stream tail other-basin-01/made-by-it")).starts_with("2 @ "));
+    assert!(stdout(&run("stream tail other-basin-01/made-by-it --json")).starts_with(r#"{"tail":{"seq_num":2,"#));
+
+    run("stream delete other-basin-01/made-by-it");
+    let gone = gateway.run(&["stream", "tail", "other-basin-01/made-by-it"]);
+    assert_eq!(gone.status.code(), Some(1));
+    run("basin delete my-basin-01");
+    let unwritable = gateway.run(&["stream", "create", "my-basin-01/more"]);
+    assert_eq!(unwritable.status.code(), Some(1), "it is being deleted, or gone");
+}
+
+#[test]
+fn encrypted_streams_need_the_key() {
+    const KEY: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=";
+    let gateway = Gateway::start(&[]);
+    succeeded(gateway.run(&["basin", "create", "my-basin-01", "--cipher", "aes-256-gcm"]));
+    succeeded(gateway.run(&["stream", "create", STREAM]));
+    assert_eq!(gateway.append(&[], b"one\n").status.code(), Some(1), "without a key");
+    succeeded(gateway.append(&["--encryption-key", KEY], b"one\n"));
+    let read = gateway.command(&["read", STREAM]).env("S2S_ENCRYPTION_KEY", KEY).output().unwrap();
+    assert_eq!(stdout(&succeeded(read)), "one\n");
+    let other = KEY.replace('c', "d");
+    let undecrypted = gateway.read(&["--encryption-key", &other]);
+    assert_eq!(undecrypted.status.code(), Some(1));
+    assert!(complaint(&undecrypted).contains("decryption_failed"), "{undecrypted:?}");
+    let help = gateway.command(&["read", "--help"]).env("S2S_ENCRYPTION_KEY", KEY).output().unwrap();
+    assert!(!stdout(&help).contains(KEY), "keys are not shown");
+}
+
+#[test]
+fn a_token_is_issued_used_listed_and_revoked() {
+    let gateway = Gateway::with_tokens();
+    let root = |words: &[&str]| gateway.run_as(ROOT, words);
+    assert!(complaint(&gateway.run(&["basin", "list"])).contains("authn"));
+    succeeded(root(&["basin", "create", "my-basin-01"]));
+    let scope = ["--basins", "exact:my-basin-01", "--streams", "prefix:tenant/", "--auto-prefix"];
+    let may = ["--allow", "stream:rw", "--op", "create-stream,list-streams", "--expires", "1h"];
+    let issued = succeeded(root(&[&["token", "issue", "tenant"][..], &scope, &may].concat()));
+    let token = stdout(&issued).strip_suffix('\n').unwrap();
+    assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()), "the secret and nothing else");
+    assert!(issued.stderr.is_empty());
+
+    let tenant = |words: &[&str]| gateway.run_as(token, words);
+    succeeded(tenant(&["stream", "create", "my-basin-01/orders"]));
+    assert_eq!(names(&succeeded(tenant(&["stream", "list", "my-basin-01"]))), ["orders"]);
+    assert_eq!(names(&succeeded(root(&["stream", "list", "my-basin-01"]))), ["tenant/orders"]);
+    assert_eq!(stdout(&succeeded(tenant(&["read", "my-basin-01/orders"]))), "");
+    for words in [
+        &["basin", "create", "my-basin-02"][..],
+        &["stream", "delete", "my-basin-01/orders"],
+        &["stream", "list", "other-basin-01"],
+        &["token", "issue", "other", "--op", "read"],
+        &["token", "list"],
+    ] {
+        let refused = tenant(words);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}");
+        assert!(complaint(&refused).contains("permission_denied"), "{words:?}: {refused:?}");
+    }
+
+    let listing = succeeded(root(&["token", "list"]));
+    let line = stdout(&listing).lines().nth(1).unwrap();
+    let scope = "stream:rw,list-streams,create-stream  exact:my-basin-01  prefix:tenant/ (auto)  -";
+    assert!(line.starts_with("tenant  2") && line.ends_with(scope), "{line}");
+    let json = succeeded(root(&["token", "list", "--prefix", "ten", "--json"]));
+    assert!(stdout(&json).starts_with(r#"{"id":"tenant","expires_at":"2"#), "{json:?}");
+    assert!(!stdout(&json).contains(token) && !stdout(&listing).contains(token));
+    assert_eq!(stdout(&succeeded(root(&["token", "list", "--prefix", "x"]))), "");
+
+    let again = root(&["token", "issue", "tenant", "--op", "read"]);
+    assert!(complaint(&again).contains("resource_already_exists"), "{again:?}");
+    assert!(again.stdout.is_empty());
+    succeeded(root(&["token", "revoke", "tenant"]));
+    let revoked = tenant(&["read", "my-basin-01/orders"]);
+    assert_eq!(revoked.status.code(), Some(1));
+    assert!(complaint(&revoked).contains("authn"), "{revoked:?}");
+    assert!(complaint(&root(&["token", "revoke", "tenant"])).contains("access_token_not_found"));
 }
 
 #[test]

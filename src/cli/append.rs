@@ -36,14 +36,15 @@ pub(super) fn run(config: AppendConfig) -> Result<(), CliError> {
 
 async fn append(config: AppendConfig) -> Result<(), CliError> {
     let retry = RetryPolicy { appends: config.retry, ..RetryPolicy::default() };
-    let client = client(&config.connect, retry)?;
+    let client = client(&config.connect.server, retry)?;
     let stream = &config.connect.stream;
     if config.create {
         client.ensure_basin(&stream.basin).await?;
         client.ensure_stream(stream).await?;
     }
+    let options = AppendOptions { encryption_key: config.connect.encryption_key.clone(), ..AppendOptions::default() };
     let mut appending = Appending {
-        session: client.append_session(stream, AppendOptions::default()),
+        session: client.append_session(stream, options),
         source: Source::new(tokio::io::stdin(), config.format, config.linger),
         conditions: config.conditions,
         compression: config.connect.compression,

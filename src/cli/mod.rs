@@ -4,18 +4,23 @@
 //! in one line on standard error. A reader of our output that goes away is not a failure.
 
 mod append;
+mod basin;
 mod lines;
+mod listing;
 mod progress;
 mod read;
 mod serve;
+mod stream;
+mod token;
 
 use std::{fmt::Display, io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::{basin::BasinCommand, stream::StreamCommand, token::TokenCommand};
 use crate::{
     client::{Client, ClientConfig, ClientError, RetryPolicy},
-    config::{AppendArgs, ConfigError, ConnectConfig, ReadArgs, ServeArgs},
+    config::{AppendArgs, ConfigError, EndpointConfig, ReadArgs, ServeArgs},
 };
 
 const FAILED: u8 = 1;
@@ -48,6 +53,15 @@ enum Command {
     /// Read a stream to standard output, up to its tail or as it grows
     #[command(after_help = read::EXAMPLES)]
     Read(Box<ReadArgs>),
+    /// Make, list and delete basins
+    #[command(subcommand)]
+    Basin(BasinCommand),
+    /// Make, list and delete streams, and ask where they end
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// Issue, list and revoke access tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Parses the arguments of this process and does what they say.
@@ -75,6 +89,9 @@ fn run(command: &Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args.resolve()?),
         Command::Append(args) => append::run(args.resolve()?),
         Command::Read(args) => read::run(args.resolve()?),
+        Command::Basin(command) => basin::run(command),
+        Command::Stream(command) => stream::run(command),
+        Command::Token(command) => token::run(command),
     }
 }
 
@@ -135,8 +152,23 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
     done
 }
 
+/// Asks the server that `config` describes something that has one answer.
+fn ask<T, F: Future<Output = Result<T, CliError>>>(
+    config: &EndpointConfig,
+    question: impl FnOnce(Client) -> F,
+) -> Result<T, CliError> {
+    block_on(async { question(client(config, RetryPolicy::default())?).await })
+}
+
+/// Writes a line to standard output.
+fn print_line(line: &[u8]) -> Result<(), CliError> {
+    use io::Write;
+    let mut out = io::stdout().lock();
+    out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
 /// The client that `config` describes.
-fn client(config: &ConnectConfig, retry: RetryPolicy) -> Result<Client, CliError> {
+fn client(config: &EndpointConfig, retry: RetryPolicy) -> Result<Client, CliError> {
     Ok(Client::new(ClientConfig {
         endpoint: config.endpoint.clone(),
         token: config.token.clone(),

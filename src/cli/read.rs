@@ -7,7 +7,7 @@ use std::{
 
 use super::{CliError, block_on, client, say};
 use crate::{
-    client::{Client, ClientError, ReadSession, RetryPolicy},
+    client::{Client, ClientError, ReadOptions, ReadSession, RetryPolicy},
     config::{OutputFormat, ReadConfig, ReadEnd},
     types::{ApiError, Position, ReadRequest, ReadStart, SeqNum},
     wire::{ReadBatch, ReadRecord, RemoteError, lines::put_record_line, negotiate::S2Format},
@@ -30,10 +30,12 @@ pub(super) fn run(config: ReadConfig) -> Result<(), CliError> {
 }
 
 async fn read(config: ReadConfig) -> Result<(), CliError> {
-    let client = client(&config.connect, RetryPolicy::default())?;
+    let client = client(&config.connect.server, RetryPolicy::default())?;
     let Some(plan) = plan(&client, &config).await? else { return Ok(()) };
     let mut output = Output::new(io::stdout().lock(), config.format);
-    let session = client.read_session(&config.connect.stream, plan.request, config.connect.compression);
+    let options =
+        ReadOptions { compression: config.connect.compression, encryption_key: config.connect.encryption_key.clone() };
+    let session = client.read_session(&config.connect.stream, plan.request, options);
     match copy(session, &mut output, plan.stop).await {
         Err(CliError::Client(error)) if is_nothing_to_read(&error, &plan.request) => Ok(()),
         done => done,

@@ -25,7 +25,7 @@ use http::Method;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    Awaited, Client, ClientError, EncodedInput, ProtocolError, StreamPath, Verdict,
+    Awaited, Client, ClientError, EncodedInput, EncryptionKey, ProtocolError, StreamPath, Verdict,
     body::{FrameQueue, frame_queue},
     connection::{Connection, REQUEST_TIMEOUT},
     request::Call,
@@ -42,17 +42,19 @@ use crate::{
 pub const DEFAULT_UNACKED_LIMIT: usize = 5 * 1024 * 1024;
 
 /// How to run an append session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AppendOptions {
     /// Of the acks, which the server compresses only if they are long. Inputs are compressed when they are built.
     pub compression: Compression,
     /// Metered bytes that may wait for their acks.
     pub unacked_limit: usize,
+    /// What the records are encrypted with if the stream has a cipher.
+    pub encryption_key: Option<EncryptionKey>,
 }
 
 impl Default for AppendOptions {
     fn default() -> Self {
-        Self { compression: Compression::None, unacked_limit: DEFAULT_UNACKED_LIMIT }
+        Self { compression: Compression::None, unacked_limit: DEFAULT_UNACKED_LIMIT, encryption_key: None }
     }
 }
 
@@ -107,6 +109,7 @@ impl AppendSession {
     pub(super) fn new(client: Client, stream: &StreamPath, options: AppendOptions) -> Self {
         let mut call = Call::new(Method::POST, stream.records(), Some(&stream.basin));
         call.compression = options.compression;
+        call.encryption_key = options.encryption_key;
         Self {
             attempts: Attempts::new(client.retry_policy()),
             client,

@@ -11,12 +11,14 @@
 //! | `input` | an append input, built once | none |
 //! | `body` | frames from a session to its connection | none |
 //! | `connection`, `tls`, `request` | the shell: connections, requests, refusals | yes |
-//! | `append`, `read`, `session`, `unary` | what is done over them | yes |
+//! | `append`, `read`, `session` | sessions over them | yes |
+//! | `unary`, `catalogue` | calls over them | yes |
 //!
 //! This room knows `wire` and `types`, and nothing of the server.
 
 mod append;
 mod body;
+mod catalogue;
 mod connection;
 mod endpoint;
 mod error;
@@ -35,18 +37,18 @@ mod window;
 use std::{fmt, sync::Arc};
 
 pub use append::{AppendOptions, AppendSession, DEFAULT_UNACKED_LIMIT};
+pub use catalogue::Ensured;
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{Awaited, ClientError, Fault, ProtocolError};
 pub use input::{Conditions, EncodedInput, InputBuilder};
-pub use read::ReadSession;
+pub use read::{ReadOptions, ReadSession};
 pub use resume::ReadProgress;
 pub use retry::{AdviceLimit, AppendRetry, AtStake, Attempts, RetryPolicy, Verdict};
-pub use stream::{StreamPath, Token, TokenError};
+pub use stream::{EncryptionKey, EncryptionKeyError, StreamPath, Token, TokenError};
 pub use tls::CertificateCheck;
-pub use unary::Ensured;
 
 use self::{connection::Pool, request::Sender};
-use crate::types::{Compression, ReadRequest};
+use crate::types::ReadRequest;
 
 /// Whom to talk to, and how.
 #[derive(Clone, Debug)]
@@ -90,10 +92,9 @@ impl Client {
         AppendSession::new(self.clone(), stream, options)
     }
 
-    /// A read session from `stream`, whose batches the server may compress as `compression`. It opens when it is first
-    /// asked for a batch.
-    pub fn read_session(&self, stream: &StreamPath, request: ReadRequest, compression: Compression) -> ReadSession {
-        ReadSession::new(self.clone(), stream.clone(), request, compression)
+    /// A read session from `stream`. It opens when it is first asked for a batch.
+    pub fn read_session(&self, stream: &StreamPath, request: ReadRequest, options: ReadOptions) -> ReadSession {
+        ReadSession::new(self.clone(), stream.clone(), request, options)
     }
 
     fn sender(&self) -> &Sender {

@@ -1,8 +1,12 @@
-//! The query of a read (`data-plane.md` §7.1).
+//! The queries of reads (`data-plane.md` §7.1) and listings (`control-plane.md` §4.7).
 
 use std::fmt::{self, Write};
 
-use crate::types::{ReadRequest, ReadStart};
+use super::stream::segment;
+use crate::{
+    types::{ReadRequest, ReadStart},
+    wire::params::ListRequest,
+};
 
 /// The query that asks for `request`. Seconds are whole on the wire: what is left of a wait is rounded up.
 pub(super) fn read_query(request: &ReadRequest) -> String {
@@ -21,6 +25,15 @@ pub(super) fn read_query(request: &ReadRequest) -> String {
     query
 }
 
+/// The query that asks for `request`.
+pub(super) fn list_query<Part: AsRef<str>>(request: &ListRequest<Part>) -> String {
+    let mut query = format!("limit={}", request.limit);
+    let part = |part: &Part| (!part.as_ref().is_empty()).then(|| segment(part.as_ref()).to_string());
+    put(&mut query, "prefix", part(&request.prefix));
+    put(&mut query, "start_after", part(&request.start_after));
+    query
+}
+
 fn put(query: &mut String, name: &str, value: Option<impl fmt::Display>) {
     if let Some(value) = value {
         write!(query, "&{name}={value}").expect("a String takes all that is written");
@@ -32,7 +45,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::types::{ReadBounds, SeqNum, Timestamp};
+    use crate::{
+        types::{ReadBounds, SeqNum, StreamNamePart, Timestamp},
+        wire::params::list_streams,
+    };
+
+    #[test]
+    fn listings_are_asked_for_as_they_are_heard() {
+        let first = ListRequest { prefix: "", start_after: "", limit: 1000 };
+        assert_eq!(list_query(&first), "limit=1000");
+        for name in ["a/b c+d&e=f%20", "日本", "?#"] {
+            let part = StreamNamePart::new(name).unwrap();
+            let request = ListRequest { prefix: part.clone(), start_after: part, limit: 7 };
+            assert_eq!(list_streams(Some(&list_query(&request))), Ok(request), "{name}");
+        }
+    }
 
     #[test]
     fn parameters() {

@@ -14,7 +14,7 @@ use http::Method;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    AtStake, Awaited, Client, ClientError, ProtocolError, StreamPath, Verdict,
+    AtStake, Awaited, Client, ClientError, EncryptionKey, ProtocolError, StreamPath, Verdict,
     body::RequestBody,
     connection::Connection,
     query::read_query,
@@ -31,11 +31,20 @@ use crate::{
 /// Without a frame for this long a connection counts as dead (`s2s.md` §7.2): heartbeats come every 15 s at the latest.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// How to run a read session.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// How the server may compress batches.
+    pub compression: Compression,
+    /// What the records were encrypted with if the stream has a cipher.
+    pub encryption_key: Option<EncryptionKey>,
+}
+
 /// A running read session.
 pub struct ReadSession {
     client: Client,
     stream: StreamPath,
-    compression: Compression,
+    options: ReadOptions,
     progress: ReadProgress,
     attempts: Attempts,
     advice: AdviceLimit,
@@ -58,12 +67,12 @@ struct Live {
 }
 
 impl ReadSession {
-    pub(super) fn new(client: Client, stream: StreamPath, request: ReadRequest, compression: Compression) -> Self {
+    pub(super) fn new(client: Client, stream: StreamPath, request: ReadRequest, options: ReadOptions) -> Self {
         Self {
             attempts: Attempts::new(client.retry_policy()),
             client,
             stream,
-            compression,
+            options,
             progress: ReadProgress::new(request),
             advice: AdviceLimit::default(),
             phase: Phase::Pausing(Box::pin(sleep(Duration::ZERO))),
@@ -117,7 +126,8 @@ impl ReadSession {
         let Some(rest) = self.progress.rest(now()) else { return Step::End };
         let path = format!("{}?{}", self.stream.records(), read_query(&rest));
         let mut call = Call::new(Method::GET, path, Some(&self.stream.basin));
-        call.compression = self.compression;
+        call.compression = self.options.compression;
+        call.encryption_key = self.options.encryption_key.clone();
         let client = self.client.clone();
         self.phase = Phase::Opening(Box::pin(async move {
             let (connection, body) = client.sender().open(&call, RequestBody::whole(Bytes::new())).await?;

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{
-    Awaited, ClientError, Endpoint, ProtocolError, Token,
+    Awaited, ClientError, EncryptionKey, Endpoint, ProtocolError, Token,
     body::RequestBody,
     connection::{Connection, Pool, REQUEST_TIMEOUT},
 };
@@ -24,8 +24,9 @@ use crate::{
 /// The media type of a session, in both directions (`s2s.md` §1.1).
 const SESSION: HeaderValue = HeaderValue::from_static("s2s/proto");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// No answer to a unary call of this client is longer.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// No answer to a unary call of this client is longer: a page of 1000 tokens whose names are as long as names may be, and
+/// all of them escaped, has 5 MB.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// What is asked for, without a body; it can be asked again.
 #[derive(Clone, Debug)]
@@ -37,12 +38,20 @@ pub(super) struct Call {
     pub(super) basin: Option<BasinName>,
     pub(super) compression: Compression,
     pub(super) request_token: Option<HeaderValue>,
+    pub(super) encryption_key: Option<EncryptionKey>,
 }
 
 impl Call {
     /// A call with nothing but the necessary.
     pub(super) fn new(method: Method, path: impl Into<String>, basin: Option<&BasinName>) -> Self {
-        Self { method, path: path.into(), basin: basin.cloned(), compression: Compression::None, request_token: None }
+        Self {
+            method,
+            path: path.into(),
+            basin: basin.cloned(),
+            compression: Compression::None,
+            request_token: None,
+            encryption_key: None,
+        }
     }
 }
 
@@ -118,6 +127,10 @@ impl Sender {
             (ACCEPT_ENCODING, accepted),
             (http::HeaderName::from_static("s2-basin"), basin),
             (http::HeaderName::from_static("s2-request-token"), call.request_token.clone()),
+            (
+                http::HeaderName::from_static("s2-encryption-key"),
+                call.encryption_key.as_ref().map(EncryptionKey::header),
+            ),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     }

@@ -1,14 +1,21 @@
-//! What a client names and presents: a stream in its basin, a token.
+//! What a client names and presents: a stream in its basin, a token, a key.
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use zeroize::Zeroizing;
 
 use crate::types::{BasinName, StreamName};
 
 /// Everything but what RFC 3986 calls unreserved: a name is one segment, so a slash in it must not look like one.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `name` as a segment of a path, or as a value in a query.
+pub(super) fn segment(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, SEGMENT)
+}
 
 /// A stream and the basin that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +27,14 @@ pub struct StreamPath {
 }
 
 impl StreamPath {
+    /// The path of the stream, below the endpoint's base.
+    pub(super) fn path(&self) -> String {
+        format!("/streams/{}", segment(self.stream.as_str()))
+    }
+
     /// The path of the stream's records, below the endpoint's base.
     pub(super) fn records(&self) -> String {
-        format!("/streams/{}/records", utf8_percent_encode(self.stream.as_str(), SEGMENT))
+        format!("{}/records", self.path())
     }
 }
 
@@ -62,6 +74,42 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The customer's key for the records of streams with a cipher (`data-plane.md` §11); shown nowhere.
+#[derive(Clone)]
+pub struct EncryptionKey(HeaderValue);
+
+/// A key that no cipher takes. What was given is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an encryption key is 32 bytes in standard base64, which makes 44 characters")]
+pub struct EncryptionKeyError;
+
+impl EncryptionKey {
+    /// Checks `text`, the base64 of 32 bytes; white space around it is not part of it.
+    pub fn new(text: &str) -> Result<Self, EncryptionKeyError> {
+        const KEY_LEN: usize = 32;
+        // The decoder wants room for whole groups of three bytes.
+        let mut key = Zeroizing::new([0; KEY_LEN + 1]);
+        match STANDARD.decode_slice(text.trim_ascii(), key.as_mut_slice()) {
+            Ok(KEY_LEN) => {}
+            _ => return Err(EncryptionKeyError),
+        }
+        let mut value = HeaderValue::from_str(text.trim_ascii()).map_err(|_| EncryptionKeyError)?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    /// The value of `s2-encryption-key`.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKey(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +127,20 @@ mod tests {
             let target = StreamPath { basin: BasinName::new("my-basin-01").unwrap(), stream };
             assert_eq!(target.records(), path);
         }
+    }
+
+    #[test]
+    fn encryption_keys() {
+        // data-plane.md §11
+        let of = |len: usize| STANDARD.encode(vec![0xa5; len]);
+        let padded = format!(" {}\n", of(32));
+        assert_eq!(EncryptionKey::new(&padded).unwrap().header(), of(32));
+        let long = of(64);
+        let url_safe = of(32).replace('+', "-").replace('/', "_") + "_";
+        for bad in ["", "secret", &of(31), &of(33), &long, &of(32)[..43], &url_safe] {
+            assert!(EncryptionKey::new(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(format!("{:?}", EncryptionKey::new(&of(32)).unwrap()), "EncryptionKey(…)");
     }
 
     #[test]

@@ -6,18 +6,34 @@
 //! value and the rule. What becomes of a configuration is not known here.
 
 mod append;
+mod basin;
 mod connect;
+mod endpoint;
+mod listing;
+mod names;
 mod quantity;
 mod read;
 mod serve;
+mod settings;
+mod stream;
+mod token;
 
 use std::fmt;
 
 pub use append::{AppendArgs, AppendConfig, LineFormat};
+pub use basin::{CreateBasinArgs, CreateBasinConfig, DeleteBasinArgs, DeleteBasinConfig};
 pub use connect::{ConnectArgs, ConnectConfig};
+pub use endpoint::{EndpointArgs, EndpointConfig};
+pub use listing::{ListArgs, ListConfig, ListFormat};
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::{OutputFormat, ReadArgs, ReadConfig, ReadEnd};
 pub use serve::{ServeArgs, ServeConfig, root_token};
+pub use settings::StreamSettings;
+pub use stream::{
+    CreateStreamArgs, CreateStreamConfig, DeleteStreamArgs, DeleteStreamConfig, ListStreamsArgs, ListStreamsConfig,
+    TailArgs, TailConfig,
+};
+pub use token::{IssueTokenArgs, IssueTokenConfig, RevokeTokenArgs, RevokeTokenConfig};
 
 /// Something said that means nothing, or contradicts something else that was said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -266,6 +266,12 @@ impl AccessTokenIdPart {
     }
 }
 
+impl From<AccessTokenId> for AccessTokenIdPart {
+    fn from(id: AccessTokenId) -> Self {
+        Self(id.0)
+    }
+}
+
 text_newtype! {
     /// What makes a create request recognisable when it comes again: at most 36 bytes.
     RequestToken

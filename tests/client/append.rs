@@ -5,7 +5,9 @@ use std::{num::NonZeroU32, time::Duration};
 use h2::Reason;
 use http::Response;
 use s2s_gateway::{
-    client::{AppendOptions, AppendRetry, AppendSession, Awaited, ClientError, ProtocolError, RetryPolicy},
+    client::{
+        AppendOptions, AppendRetry, AppendSession, Awaited, ClientError, EncryptionKey, ProtocolError, RetryPolicy,
+    },
     types::{ApiError, Compression, ErrorCode, SeqNum},
     wire::Advice,
 };
@@ -73,7 +75,12 @@ async fn inputs_go_in_pipelined_and_acks_come_in_order() {
 async fn the_request_is_the_one_of_the_contract() {
     // s2s.md §1.1
     let peer = Peer::bind().await;
-    let options = AppendOptions { compression: Compression::Zstd, ..AppendOptions::default() };
+    let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+    let options = AppendOptions {
+        compression: Compression::Zstd,
+        encryption_key: Some(EncryptionKey::new(key).unwrap()),
+        ..AppendOptions::default()
+    };
     let mut session = peer.client().append_session(&stream(), options);
     let server = async {
         let (connection, exchange) = peer.request().await;
@@ -82,6 +89,7 @@ async fn the_request_is_the_one_of_the_contract() {
         assert_eq!(exchange.header("content-type"), Some("s2s/proto"));
         assert_eq!(exchange.header("s2-basin"), Some("my-basin-01"));
         assert_eq!(exchange.header("accept-encoding"), Some("zstd"));
+        assert_eq!(exchange.header("s2-encryption-key"), Some(key));
         assert_eq!(exchange.header("content-encoding"), None);
         exchange.accept().end();
         connection

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 use h2::Reason;
 use s2s_gateway::{
-    client::{Awaited, ClientError, ProtocolError, ReadSession, RetryPolicy},
+    client::{Awaited, ClientError, EncryptionKey, ProtocolError, ReadOptions, ReadSession, RetryPolicy},
     types::{ApiError, Batch, Compression, ErrorCode, Position, ReadBounds, ReadRequest, ReadStart, SeqNum, Timestamp},
     wire::{self, Advice, RecordsWriter, heartbeat_frame},
 };
@@ -50,13 +50,17 @@ async fn batches_and_heartbeats_come_to_a_clean_end() {
     let peer = Peer::bind().await;
     let bounds = ReadBounds { count: Some(3), ..ReadBounds::default() };
     let request = ReadRequest { bounds, wait: Some(Duration::from_secs(9)), ..from(0) };
-    let mut session = peer.client().read_session(&stream(), request, Compression::Gzip);
+    let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+    let options =
+        ReadOptions { compression: Compression::Gzip, encryption_key: Some(EncryptionKey::new(key).unwrap()) };
+    let mut session = peer.client().read_session(&stream(), request, options);
     let server = async {
         let (connection, exchange) = peer.request().await;
         assert_eq!(exchange.request.method(), "GET");
         assert_eq!(exchange.path_and_query(), "/v1/streams/orders%2Feu/records?seq_num=0&count=3&wait=9");
         assert_eq!(exchange.header("content-type"), Some("s2s/proto"));
         assert_eq!(exchange.header("accept-encoding"), Some("gzip"));
+        assert_eq!(exchange.header("s2-encryption-key"), Some(key));
         assert!(exchange.request.body().is_end_stream(), "a read has no body");
         let mut server = exchange.accept();
         server.frame(records(0, 2));
@@ -83,7 +87,7 @@ async fn a_broken_session_goes_on_where_it_was() {
     let peer = Peer::bind().await;
     let bounds = ReadBounds { count: Some(10), bytes: Some(1000), until: Some(Timestamp::new(99)) };
     let request = ReadRequest { bounds, clamp: true, start: ReadStart::TailOffset(5), wait: None };
-    let mut session = peer.client().read_session(&stream(), request, Compression::None);
+    let mut session = peer.client().read_session(&stream(), request, ReadOptions::default());
     let server = async {
         let (first, exchange) = peer.request().await;
         assert!(exchange.path_and_query().ends_with("?tail_offset=5&clamp=true&count=10&bytes=1000&until=99"));
@@ -105,7 +109,7 @@ async fn a_broken_session_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_reset_session_goes_on_where_it_was() {
     let peer = Peer::bind().await;
-    let mut session = peer.client().read_session(&stream(), from(0), Compression::None);
+    let mut session = peer.client().read_session(&stream(), from(0), ReadOptions::default());
     let server = async {
         let (connection, mut server) = peer.session().await;
         server.frame(records(0, 1));
@@ -131,7 +135,7 @@ async fn a_reset_session_goes_on_where_it_was() {
 async fn a_count_used_up_needs_no_second_session() {
     let peer = Peer::bind().await;
     let bounds = ReadBounds { count: Some(2), ..ReadBounds::default() };
-    let mut session = peer.client().read_session(&stream(), ReadRequest { bounds, ..from(0) }, Compression::None);
+    let mut session = peer.client().read_session(&stream(), ReadRequest { bounds, ..from(0) }, ReadOptions::default());
     let server = async {
         let (connection, mut server) = peer.session().await;
         server.frame(records(0, 2));
@@ -147,7 +151,7 @@ async fn a_count_used_up_needs_no_second_session() {
 async fn advice_and_drain_move_the_session_and_cost_no_attempt() {
     let peer = Peer::bind().await;
     let policy = RetryPolicy { attempts: NonZeroU32::MIN, ..RetryPolicy::default() };
-    let mut session = peer.client_with(policy).read_session(&stream(), from(0), Compression::None);
+    let mut session = peer.client_with(policy).read_session(&stream(), from(0), ReadOptions::default());
     let server = async {
         let (first, mut server) = peer.session().await;
         server.frame(batch(0, 2, None, Advice::Reconnect));
@@ -172,7 +176,7 @@ async fn advice_and_drain_move_the_session_and_cost_no_attempt() {
 async fn a_resumed_read_that_has_come_to_the_tail_is_over() {
     let peer = Peer::bind().await;
     let bounds = ReadBounds { count: Some(9), ..ReadBounds::default() };
-    let mut session = peer.client().read_session(&stream(), ReadRequest { bounds, ..from(0) }, Compression::None);
+    let mut session = peer.client().read_session(&stream(), ReadRequest { bounds, ..from(0) }, ReadOptions::default());
     let tail = Position::new(2, 7);
     let server = async {
         let (first, mut server) = peer.session().await;
@@ -190,7 +194,7 @@ async fn a_resumed_read_that_has_come_to_the_tail_is_over() {
 #[tokio::test]
 async fn a_start_out_of_range_is_told_with_the_tail() {
     let peer = Peer::bind().await;
-    let mut session = peer.client().read_session(&stream(), from(100), Compression::None);
+    let mut session = peer.client().read_session(&stream(), from(100), ReadOptions::default());
     let tail = Position::new(45, 1_713_812_735_012);
     let server = async {
         let (connection, exchange) = peer.request().await;
@@ -211,7 +215,7 @@ async fn what_cannot_be_is_not_delivered() {
         (vec![Bytes::from_static(b"\0\0\x01\0")], ProtocolError::EmptyBatch),
     ] {
         let peer = Peer::bind().await;
-        let mut session = peer.client().read_session(&stream(), from(0), Compression::None);
+        let mut session = peer.client().read_session(&stream(), from(0), ReadOptions::default());
         let server = async {
             let (connection, mut server) = peer.session().await;
             frames.into_iter().for_each(|frame| server.frame(frame));
@@ -227,7 +231,7 @@ async fn twenty_silent_seconds_are_a_dead_connection() {
     // s2s.md §7.2
     let peer = Peer::bind().await;
     let policy = RetryPolicy { attempts: NonZeroU32::new(2).unwrap(), ..RetryPolicy::default() };
-    let mut session = peer.client_with(policy).read_session(&stream(), from(0), Compression::None);
+    let mut session = peer.client_with(policy).read_session(&stream(), from(0), ReadOptions::default());
     let client = async {
         assert!(session.next_batch().await.unwrap().unwrap().records.is_empty());
         tokio::time::pause();
@@ -254,7 +258,7 @@ async fn twenty_silent_seconds_are_a_dead_connection() {
 async fn silence_without_another_attempt_is_reported() {
     let peer = Peer::bind().await;
     let policy = RetryPolicy { attempts: NonZeroU32::MIN, ..RetryPolicy::default() };
-    let mut session = peer.client_with(policy).read_session(&stream(), from(0), Compression::None);
+    let mut session = peer.client_with(policy).read_session(&stream(), from(0), ReadOptions::default());
     let server = async {
         let (connection, mut server) = peer.session().await;
         server.frame(heartbeat(0));

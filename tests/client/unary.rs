@@ -3,7 +3,8 @@
 use http::Response;
 use s2s_gateway::{
     client::{ClientError, Ensured},
-    types::{ErrorCode, Position},
+    types::{AccessTokenId, AccessTokenIdPart, AccessTokenInfo, ErrorCode, Operation, Position, Scope, StreamNamePart},
+    wire::params::ListRequest,
 };
 
 use crate::{coded, peer::Peer, refusal, stream};
@@ -97,4 +98,91 @@ async fn an_error_that_is_not_json_keeps_its_status() {
     };
     let (error, _connection) = tokio::join!(client.check_tail(&target), server);
     assert!(matches!(&error, Err(ClientError::Server { error, .. }) if error.status() == 404), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_listing_is_asked_for_page_by_page() {
+    // control-plane.md §4.7
+    let peer = Peer::bind().await;
+    let client = peer.client();
+    let target = stream();
+    let part = |text: &str| StreamNamePart::new(text).unwrap();
+    let request = ListRequest { prefix: part("orders/"), start_after: part("orders/a&b"), limit: 2 };
+    let server = async {
+        let (connection, exchange) = peer.request().await;
+        let expected = "/v1/streams?limit=2&prefix=orders%2F&start_after=orders%2Fa%26b";
+        assert_eq!((exchange.request.method().as_str(), exchange.path_and_query()), ("GET", expected));
+        assert_eq!(exchange.header("s2-basin"), Some("my-basin-01"));
+        let page = r#"{"streams":[{"name":"orders/eu","created_at":"2026-10-30T12:00:00Z"}],"has_more":true}"#;
+        exchange.answer(Response::builder().body(page).unwrap());
+        connection
+    };
+    let (page, _connection) = tokio::join!(client.list_streams(&target.basin, &request), server);
+    let page = page.unwrap();
+    assert_eq!((page.entries[0].name.as_str(), page.has_more), ("orders/eu", true));
+}
+
+#[tokio::test]
+async fn a_token_is_not_issued_twice() {
+    let peer = Peer::bind().await;
+    let client = peer.client();
+    let wanted = AccessTokenInfo {
+        id: AccessTokenId::new("tenant/42").unwrap(),
+        expires_at: None,
+        auto_prefix_streams: false,
+        scope: Scope { ops: [Operation::Read].into_iter().collect(), ..Scope::default() },
+    };
+    let server = async {
+        let (mut connection, exchange) = peer.request().await;
+        assert_eq!((exchange.request.method().as_str(), exchange.path_and_query()), ("POST", "/v1/access-tokens"));
+        exchange.refuse(&coded(ErrorCode::TransactionConflict));
+        connection.request().await.refuse(&coded(ErrorCode::Unavailable));
+        let exchange = connection.request().await;
+        assert_eq!(exchange.path_and_query(), "/v1/access-tokens/tenant%2F42", "nobody knows the secret");
+        assert_eq!(exchange.request.method(), "DELETE");
+        exchange.answer(Response::builder().status(204).body("").unwrap());
+        connection
+            .request()
+            .await
+            .answer(Response::builder().body(r#"{"access_tokens":[],"has_more":false}"#).unwrap());
+        connection
+    };
+    let calls = async {
+        let error = client.issue_access_token(&wanted).await.unwrap_err();
+        assert_eq!(*refusal(&error), coded(ErrorCode::Unavailable), "it may have been issued");
+        client.revoke_access_token(&wanted.id).await.unwrap();
+        let part = AccessTokenIdPart::default();
+        let all = ListRequest { prefix: part.clone(), start_after: part, limit: 1000 };
+        assert!(client.list_access_tokens(&all).await.unwrap().entries.is_empty());
+    };
+    let ((), _connection) = tokio::join!(calls, server);
+}
+
+#[tokio::test]
+async fn deletions_may_come_again() {
+    let peer = Peer::bind().await;
+    let client = peer.client();
+    let target = stream();
+    let server = async {
+        let (mut connection, exchange) = peer.request().await;
+        assert_eq!(
+            (exchange.request.method().as_str(), exchange.path_and_query()),
+            ("DELETE", "/v1/streams/orders%2Feu")
+        );
+        assert_eq!(exchange.header("s2-basin"), Some("my-basin-01"));
+        exchange.refuse(&coded(ErrorCode::Unavailable));
+        connection.request().await.answer(Response::builder().status(202).body("").unwrap());
+        let exchange = connection.request().await;
+        assert_eq!(
+            (exchange.request.method().as_str(), exchange.path_and_query()),
+            ("DELETE", "/v1/basins/my-basin-01")
+        );
+        exchange.answer(Response::builder().status(202).body("").unwrap());
+        connection
+    };
+    let calls = async {
+        client.delete_stream(&target).await.unwrap();
+        client.delete_basin(&target.basin).await.unwrap();
+    };
+    let ((), _connection) = tokio::join!(calls, server);
 }

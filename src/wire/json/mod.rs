@@ -3,6 +3,7 @@
 //! The one place that names serde_json, beside the catalogue's stored form. Knows shapes and which values they hold, not
 //! what becomes of them.
 
+mod answers;
 mod append;
 mod basin;
 mod config;
@@ -18,6 +19,7 @@ mod rfc3339;
 mod stream;
 mod token;
 
+pub use answers::{decode_access_tokens, decode_basins, decode_issued_token, decode_streams};
 pub use append::{decode_append_ack, decode_append_input, encode_append_ack};
 pub use basin::{CreateBasin, EnsureBasin, decode_create_basin, decode_ensure_basin, encode_basin_info, encode_basins};
 pub use config::{decode_basin_config, decode_stream_config, encode_basin_config, encode_stream_config};
@@ -26,12 +28,13 @@ pub use location::{decode_location_name, encode_location, encode_locations};
 pub use metrics::encode_metrics;
 pub use read_batch::{JsonRecord, decode_read_batch, decode_tail, encode_read_batch, encode_tail};
 pub use reconfigure::{decode_basin_reconfiguration, decode_stream_reconfiguration};
+pub use rfc3339::{ExpiryText, NotATime, Rfc3339};
 pub use stream::{CreateStream, decode_create_stream, decode_ensure_stream, encode_stream_info, encode_streams};
-pub use token::{decode_issue_access_token, encode_access_tokens, encode_issued_token};
+pub use token::{decode_issue_access_token, encode_access_token_info, encode_access_tokens, encode_issued_token};
 
 pub(super) use config::{BasinConfigJson, CipherJson, StreamConfigJson};
 pub(super) use read_batch::{put_ping, put_read_batch};
-pub(super) use token::ScopeJson;
+pub(super) use token::{AccessTokenInfoJson, ScopeJson};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Points in time as the control plane writes them: RFC 3339 with milliseconds, in UTC (`control-plane.md` §4.1); and as
 //! clients write them, with whatever they have.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use time::{OffsetDateTime, format_description::well_known};
@@ -9,7 +9,10 @@ use time::{OffsetDateTime, format_description::well_known};
 use crate::types::{Expiry, Timestamp};
 
 /// A timestamp in milliseconds since the epoch, shown like `2026-10-30T12:00:00.123Z`.
-pub(super) struct Rfc3339(pub(super) Timestamp);
+///
+/// Read from any RFC 3339 text; fractions of milliseconds are dropped, what lies before the epoch is read as the epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub Timestamp);
 
 /// The last millisecond that four digits of a year can say.
 const END_OF_9999: u64 = 253_402_300_799_999;
@@ -33,8 +36,21 @@ fn put_second(f: &mut fmt::Formatter<'_>, secs: u64) -> fmt::Result {
 /// The end of a token, shown to the nanosecond if it has any beside its milliseconds.
 ///
 /// Read from any RFC 3339 text; what lies before the epoch is read as the epoch, long past either way.
-#[derive(Clone, Copy)]
-pub(super) struct ExpiryText(pub(super) Expiry);
+#[derive(Clone, Copy, Debug)]
+pub struct ExpiryText(pub Expiry);
+
+/// A text that is not a point in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a time of RFC 3339: {reason}")]
+pub struct NotATime {
+    text: String,
+    reason: String,
+}
+
+fn parse(text: &str) -> Result<OffsetDateTime, NotATime> {
+    OffsetDateTime::parse(text, &well_known::Rfc3339)
+        .map_err(|error| NotATime { text: text.into(), reason: error.to_string() })
+}
 
 impl fmt::Display for ExpiryText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,15 +68,36 @@ impl Serialize for ExpiryText {
     }
 }
 
-impl<'de> Deserialize<'de> for ExpiryText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = OffsetDateTime::parse(&text, &well_known::Rfc3339)
-            .map_err(|error| D::Error::custom(format_args!("{text:?} is not a time of RFC 3339: {error}")))?;
+impl FromStr for ExpiryText {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let time = parse(text)?;
         Ok(Self(match u64::try_from(time.unix_timestamp()) {
             Ok(secs) => Expiry::new(secs, time.nanosecond()),
             Err(_) => Expiry::new(0, 0),
         }))
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpiryText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for Rfc3339 {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let millis = parse(text)?.unix_timestamp_nanos() / 1_000_000;
+        Ok(Self(Timestamp::new(millis.try_into().unwrap_or(0))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rfc3339 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -85,6 +122,21 @@ mod tests {
         ] {
             assert_eq!(Rfc3339(Timestamp::new(millis)).to_string(), text);
         }
+    }
+
+    #[test]
+    fn timestamps_are_read_from_whatever_precision_there_is() {
+        for (text, millis) in [
+            ("2024-04-22T19:05:35Z", 1_713_812_735_000),
+            ("2024-04-22T19:05:35.012999Z", 1_713_812_735_012),
+            ("2024-04-22T20:05:35.012+01:00", 1_713_812_735_012),
+            ("1969-12-31T23:59:59Z", 0),
+        ] {
+            let Rfc3339(read) = text.parse().unwrap();
+            assert_eq!(read.get(), millis, "{text}");
+        }
+        let error = "tomorrow".parse::<Rfc3339>().unwrap_err();
+        assert!(error.to_string().starts_with(r#""tomorrow" is not a time of RFC 3339: "#), "{error}");
     }
 
     #[test]

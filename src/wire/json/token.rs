@@ -12,18 +12,17 @@ use crate::types::{
 
 /// Reads the body of `POST /v1/access-tokens` (`control-plane.md` §7.2). No expiry means the issuer's.
 pub fn decode_issue_access_token(body: &[u8]) -> Result<AccessTokenInfo, JsonError> {
-    let json: IssueAccessTokenJson = decode_object(body)?;
-    Ok(AccessTokenInfo {
-        id: AccessTokenId::new(&json.id).map_err(|error| JsonError::name("id", &error))?,
-        expires_at: json.expires_at.map(|ExpiryText(expiry)| expiry),
-        auto_prefix_streams: json.auto_prefix_streams.unwrap_or_default(),
-        scope: json.scope.into_inner().try_into()?,
-    })
+    decode_object::<IssueAccessTokenJson>(body)?.try_into()
 }
 
 /// Writes the answer to it: the one time that the secret is told.
 pub fn encode_issued_token(token: &Secret) -> Vec<u8> {
     encode(&IssuedTokenJson { access_token: token.expose() })
+}
+
+/// Writes a token as a listing shows it.
+pub fn encode_access_token_info(info: &AccessTokenInfo) -> Vec<u8> {
+    encode(&AccessTokenInfoJson::from(info))
 }
 
 /// Writes a page of a listing of access tokens (`control-plane.md` §7.6).
@@ -33,8 +32,9 @@ pub fn encode_access_tokens(page: &Page<AccessTokenInfo>) -> Vec<u8> {
     encode_with_capacity(64 + page.entries.len() * 384, &json)
 }
 
+/// What is asked for; a listing's entry says no less, and reads the same.
 #[derive(Deserialize)]
-struct IssueAccessTokenJson {
+pub(super) struct IssueAccessTokenJson {
     id: String,
     expires_at: Option<ExpiryText>,
     auto_prefix_streams: Option<bool>,
@@ -52,12 +52,26 @@ struct AccessTokensJson<'a> {
     has_more: bool,
 }
 
+/// What a listing shows; what is asked for may say as much.
 #[derive(Serialize)]
-struct AccessTokenInfoJson<'a> {
+pub(in crate::wire) struct AccessTokenInfoJson<'a> {
     id: &'a str,
     expires_at: Option<ExpiryText>,
     auto_prefix_streams: bool,
     scope: ScopeJson,
+}
+
+impl TryFrom<IssueAccessTokenJson> for AccessTokenInfo {
+    type Error = JsonError;
+
+    fn try_from(json: IssueAccessTokenJson) -> Result<Self, JsonError> {
+        Ok(Self {
+            id: AccessTokenId::new(&json.id).map_err(|error| JsonError::name("id", &error))?,
+            expires_at: json.expires_at.map(|ExpiryText(expiry)| expiry),
+            auto_prefix_streams: json.auto_prefix_streams.unwrap_or_default(),
+            scope: json.scope.into_inner().try_into()?,
+        })
+    }
 }
 
 impl<'a> From<&'a AccessTokenInfo> for AccessTokenInfoJson<'a> {
