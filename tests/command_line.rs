@@ -359,7 +359,8 @@ fn a_token_is_issued_used_listed_and_revoked() {
     }
 
     let listing = succeeded(root(&["token", "list"]));
-    let line = stdout(&listing).lines().nth(1).unwrap();
+    assert!(stdout(&listing).lines().nth(1).unwrap().starts_with("root "), "the operator's: {listing:?}");
+    let line = stdout(&listing).lines().nth(2).unwrap();
     let scope = "stream:rw,list-streams,create-stream  exact:my-basin-01  prefix:tenant/ (auto)  -";
     assert!(line.starts_with("tenant  2") && line.ends_with(scope), "{line}");
     let json = succeeded(root(&["token", "list", "--prefix", "ten", "--json"]));
