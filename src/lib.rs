@@ -20,6 +20,7 @@
 //! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
 //! | [`cli`] | `serve`; `append`, `read`; `token`, `basin`, `stream` | everything behind them |
 //! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
+//! | `watchers` | sessions that are to be woken when something ends | what ends |
 //! | [`clock`] | the time of day, and the time for deadlines | |
 //!
 //! Arrows point down only; no two modules import each other:
@@ -68,4 +69,5 @@ pub mod streams;
 pub mod telemetry;
 pub mod types;
 pub mod usage;
+mod watchers;
 pub mod wire;

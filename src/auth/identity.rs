@@ -5,18 +5,19 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Waker},
+    task::Context,
 };
 
-use slab::Slab;
-
-use crate::types::{
-    AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenSet, BasinName, BasinNamePart, BasinSet, Denied,
-    Expiry, NameError, Operation, Operations, OutOfScope, ResourceSet, Scope, StreamName, StreamNamePart, StreamSet,
-    Timestamp, TokenHash,
+use crate::{
+    types::{
+        AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenSet, BasinName, BasinNamePart, BasinSet, Denied,
+        Expiry, NameError, Operation, Operations, OutOfScope, ResourceSet, Scope, StreamName, StreamNamePart,
+        StreamSet, Timestamp, TokenHash,
+    },
+    watchers::{Watchers, Watching},
 };
 
 /// Who asks.
@@ -155,13 +156,13 @@ pub struct Grant {
     entry: AccessTokenEntry,
     operations: Operations,
     ended: AtomicBool,
-    sessions: Mutex<Slab<Option<Waker>>>,
+    sessions: Arc<Watchers>,
 }
 
 impl Grant {
     pub(super) fn new(entry: AccessTokenEntry) -> Arc<Self> {
         let operations = entry.info.scope.operations();
-        Arc::new(Self { entry, operations, ended: AtomicBool::new(false), sessions: Mutex::default() })
+        Arc::new(Self { entry, operations, ended: AtomicBool::new(false), sessions: Arc::default() })
     }
 
     pub(super) fn hash(&self) -> &TokenHash {
@@ -175,16 +176,11 @@ impl Grant {
     /// From now on it allows nothing more; its sessions hear of it.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        let wakers: Vec<_> = self.sessions().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.sessions.wake();
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,23 +210,16 @@ impl IdentityWatch {
 #[derive(Debug)]
 struct GrantWatch {
     grant: Arc<Grant>,
-    place: usize,
-    /// The waker left with the grant, so that polling again by the same task takes no lock.
-    registered: Option<Waker>,
+    watching: Watching,
 }
 
 impl GrantWatch {
     fn new(grant: Arc<Grant>) -> Self {
-        let place = grant.sessions().insert(None);
-        Self { grant, place, registered: None }
+        Self { watching: grant.sessions.watch(), grant }
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Standing {
-        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
-            self.grant.sessions()[self.place] = Some(cx.waker().clone());
-        }
-        // After registering, or an end in between would be missed.
+        self.watching.register(cx);
         match self.grant.has_ended() {
             true => Standing::Ended,
             false => Standing::Valid,
@@ -238,15 +227,12 @@ impl GrantWatch {
     }
 }
 
-impl Drop for GrantWatch {
-    fn drop(&mut self) {
-        self.grant.sessions().remove(self.place);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, task::Wake};
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Wake, Waker},
+    };
 
     use super::*;
     use crate::types::AccessTokenInfo;
@@ -301,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_hear_of_the_end_once_and_are_forgotten_when_gone() {
+    fn sessions_hear_of_the_end() {
         let (identity, grant) = identity("", false);
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
@@ -311,8 +297,6 @@ mod tests {
         grant.end();
         assert_eq!((watch.poll(&cx), count.0.load(Ordering::Relaxed)), (Standing::Ended, 1));
         assert_eq!(identity.watch().poll(&cx), Standing::Ended, "also one that comes later");
-        drop(watch);
-        assert!(grant.sessions().is_empty());
         assert_eq!(Identity::Unlimited.watch().poll(&cx), Standing::Valid);
     }
 

@@ -8,15 +8,16 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Waker},
+    task::Context,
 };
 
-use slab::Slab;
-
-use crate::wire::Advice;
+use crate::{
+    watchers::{Watchers, Watching},
+    wire::Advice,
+};
 
 /// How far the stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +43,8 @@ impl Phase {
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     phase: AtomicU8,
-    /// Sessions, to be woken at the end. Frames that go out anyway carry the advice, so that wakes nobody.
-    sessions: Mutex<Slab<Option<Waker>>>,
+    /// To be woken at the end. Frames that go out anyway carry the advice, so that wakes nobody.
+    sessions: Arc<Watchers>,
 }
 
 impl Drain {
@@ -57,17 +58,11 @@ impl Drain {
 
     pub(super) fn end(&self) {
         self.phase.fetch_max(Phase::Ending as u8, Ordering::Release);
-        let wakers: Vec<_> = self.sessions().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.sessions.wake();
     }
 
     pub(super) fn watch(self: &Arc<Self>) -> DrainWatch {
-        let place = self.sessions().insert(None);
-        DrainWatch { drain: self.clone(), place, registered: None }
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        DrainWatch { drain: self.clone(), watching: self.sessions.watch() }
     }
 }
 
@@ -75,64 +70,34 @@ impl Drain {
 #[derive(Debug)]
 pub(super) struct DrainWatch {
     drain: Arc<Drain>,
-    place: usize,
-    /// The waker left with the drain, so that polling again by the same task takes no lock.
-    registered: Option<Waker>,
+    watching: Watching,
 }
 
 impl DrainWatch {
     /// How far the stop has come; the task of `cx` is woken at the end.
     pub(super) fn poll(&mut self, cx: &Context<'_>) -> Phase {
-        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
-            self.drain.sessions()[self.place] = Some(cx.waker().clone());
-        }
-        // After registering, or an end in between would be missed.
+        self.watching.register(cx);
         self.drain.phase()
-    }
-}
-
-impl Drop for DrainWatch {
-    fn drop(&mut self) {
-        self.drain.sessions().remove(self.place);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, task::Wake};
+    use std::task::Waker;
 
     use super::*;
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     #[test]
-    fn sessions_are_woken_at_the_end_and_not_before() {
+    fn it_only_goes_forward() {
         let drain = Arc::new(Drain::default());
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        let cx = Context::from_waker(&waker);
+        let cx = Context::from_waker(Waker::noop());
         let mut watch = drain.watch();
         assert_eq!(watch.poll(&cx), Phase::Serving);
         drain.advise();
-        assert_eq!((watch.poll(&cx), count.0.load(Ordering::Relaxed)), (Phase::Advising, 0));
+        assert_eq!(watch.poll(&cx), Phase::Advising);
         drain.end();
-        assert_eq!((watch.poll(&cx), count.0.load(Ordering::Relaxed)), (Phase::Ending, 1));
+        assert_eq!(watch.poll(&cx), Phase::Ending);
         drain.advise();
-        assert_eq!(watch.poll(&cx), Phase::Ending, "it only goes forward");
-    }
-
-    #[test]
-    fn a_session_that_is_gone_is_forgotten() {
-        let drain = Arc::new(Drain::default());
-        drop(drain.watch());
-        assert!(drain.sessions().is_empty());
+        assert_eq!(watch.poll(&cx), Phase::Ending);
     }
 }
