@@ -19,6 +19,7 @@
 
 #[cfg(test)]
 mod contract;
+mod disk;
 mod memory;
 
 use std::{fmt, pin::Pin, sync::Arc};
@@ -27,6 +28,7 @@ use bytes::Bytes;
 
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
+pub use disk::{DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
 
 /// What the calls that may take their time return.
