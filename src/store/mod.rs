@@ -53,6 +53,11 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store takes writes; the reason if it does not.
     fn health(&self) -> Result<(), StoreError>;
 
+    /// Bytes that streams take on a disk of this machine; nothing if they are not on one.
+    fn disk_used(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
 }

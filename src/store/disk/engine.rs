@@ -6,6 +6,7 @@
 //! meta      key              → version, value
 //! reclaim   log number       → number before which its batches may be removed
 //! state     "numbers"        → the greatest number that was ever given to a log or as a version
+//!           "past"           → nothing
 //! ```
 //!
 //! What is written in one [`Writing`] is durable together, or not at all.
@@ -41,6 +42,8 @@ const MOST_UNMOVED: usize = 3;
 const MOST_UNMERGED: usize = 24;
 
 const LAST_NUMBER: &[u8] = b"numbers";
+/// Written only for the sake of having written.
+const PAST: &[u8] = b"past";
 
 /// The database.
 pub(super) struct Engine {
@@ -118,25 +121,48 @@ impl Engine {
         Ok(self.db.persist(PersistMode::Buffer)?)
     }
 
-    /// Merges the removals of batches with what they removed, so that files without records are given back.
+    /// Merges the removals of batches with what they removed, so that files without records are given back, and files
+    /// that are mostly without are rewritten.
     ///
     /// Takes as long as reading and writing the keys of all batches; `stop` is asked now and then.
     pub(super) fn give_back(&self, stop: impl Fn() -> bool) -> Result<(), EngineError> {
-        if self.batches.rotate_memtable()? {
-            while self.batches.sealed_memtable_count() > 0 {
-                self.check()?;
-                if stop() {
-                    return Ok(());
-                }
-                thread::sleep(Duration::from_millis(5));
+        self.move_out_of_journal(&self.batches, &stop)?;
+        // The first merge finds out which files have how much that is stale, the second rewrites those.
+        for _ in 0..2 {
+            if stop() {
+                return Ok(());
+            }
+            self.batches.major_compact()?;
+            self.let_go_of_the_past(&stop)?;
+            if self.batches.fragmented_blob_bytes() == 0 {
+                break;
             }
         }
-        Ok(self.batches.major_compact()?)
+        Ok(())
     }
 
-    /// Bytes on the disk.
+    /// The engine keeps files for readers of the past, and looks which are not needed any more when memory is moved to
+    /// files and something was written since.
+    fn let_go_of_the_past(&self, stop: &impl Fn() -> bool) -> Result<(), EngineError> {
+        let mut writing = self.write();
+        writing.batch.insert(&self.state, PAST, []);
+        writing.commit()?;
+        self.move_out_of_journal(&self.state, stop)
+    }
+
+    fn move_out_of_journal(&self, keyspace: &Keyspace, stop: &impl Fn() -> bool) -> Result<(), EngineError> {
+        keyspace.rotate_memtable()?;
+        while keyspace.sealed_memtable_count() > 0 && !stop() {
+            self.check()?;
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Bytes on the disk, without the journal, whose size only its writer knows.
     pub(super) fn disk_space(&self) -> u64 {
-        self.db.disk_space().unwrap_or_default()
+        let keyspaces = [&self.batches, &self.heads, &self.meta, &self.reclaim, &self.state];
+        keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum()
     }
 
     /// Bytes that were written and are still to be moved to their place, which takes as much room again.

@@ -144,11 +144,6 @@ impl DiskStore {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
-
-    /// Bytes that all of it takes on the disk.
-    pub fn disk_used(&self) -> u64 {
-        self.shared.engine.disk_space()
-    }
 }
 
 impl Shared {
@@ -208,6 +203,10 @@ impl Store for DiskStore {
 
     fn health(&self) -> Result<(), StoreError> {
         self.shared.queue.check()
+    }
+
+    fn disk_used(&self) -> Option<u64> {
+        Some(self.shared.engine.disk_space())
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {
