@@ -28,7 +28,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(words: &[&str]) -> Self {
-        let words = [&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat();
+        let words = [&["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat();
         let mut process = command(&words).stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut first = String::new();
@@ -214,7 +214,7 @@ fn failure_is_1_and_misuse_is_2() {
         (1, &["read", "my-basin-01/none"][..]),
         (1, &["append", "no-such-basin/none"]),
         (1, &["read", STREAM, "--addr", "http://127.0.0.1:1"]),
-        (1, &["serve", "--listen", "127.0.0.1:0", "--tls-cert", "missing.pem", "--tls-key", "missing.pem"]),
+        (1, &["serve", "--memory", "--listen", "127.0.0.1:0", "--tls-cert", "missing.pem", "--tls-key", "missing.pem"]),
         (2, &["read", "no-slash"]),
         (2, &["serve", "--listen", "0.0.0.0:0"]),
         (2, &["append", STREAM, "--linger", "soon"]),

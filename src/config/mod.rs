@@ -17,7 +17,7 @@ pub use append::{AppendArgs, AppendConfig, LineFormat};
 pub use connect::{ConnectArgs, ConnectConfig};
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::{OutputFormat, ReadArgs, ReadConfig, ReadEnd};
-pub use serve::{ServeArgs, ServeConfig, root_token};
+pub use serve::{ServeArgs, ServeConfig, StoreConfig, root_token};
 
 /// Something said that means nothing, or contradicts something else that was said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
