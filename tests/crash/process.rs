@@ -55,6 +55,17 @@ impl Gateway {
         Client::new(config).unwrap()
     }
 
+    /// What its `/health` says.
+    #[cfg(target_os = "linux")]
+    pub async fn is_healthy(&self) -> bool {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut connection = tokio::net::TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
+        connection.write_all(b"GET /health HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer.starts_with("HTTP/1.1 200")
+    }
+
     /// Ends it at once: nothing it does in the end is done.
     pub fn kill(&mut self) -> ExitStatus {
         let _ = self.process.kill();

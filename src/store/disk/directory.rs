@@ -86,7 +86,7 @@ impl DataDirectory {
 }
 
 /// Makes `path`, and makes sure that it is still there after a loss of power.
-fn create(path: &Path) -> io::Result<()> {
+pub(super) fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -100,7 +100,18 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes durable which files and directories there are in `path`, at every depth.
+pub(super) fn sync_directories(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    sync_directory(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -11,7 +11,7 @@
 //!
 //! What is written in one [`Writing`] is durable together, or not at all.
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use fjall::{
@@ -19,7 +19,10 @@ use fjall::{
     config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
 };
 
-use super::format::{self, BatchKey, Damage, LogNumber, StoredHead};
+use super::{
+    directory::{create, sync_directories},
+    format::{self, BatchKey, Damage, LogNumber, StoredHead},
+};
 use crate::{
     store::StoreError,
     types::{Batch, SeqNum, StreamId},
@@ -69,7 +72,7 @@ pub(super) enum EngineError {
 impl Engine {
     /// Opens the database in `directory`, made if it is not there, with `cache` bytes for what is read often.
     pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, EngineError> {
-        clear_unfinished(directory).map_err(|error| EngineError::Failed(error.to_string()))?;
+        clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
         let db = Database::builder(directory)
             .cache_size(cache)
             .max_journaling_size(JOURNAL)
@@ -78,14 +81,17 @@ impl Engine {
             .open()?;
         let others =
             || KeyspaceCreateOptions::default().max_memtable_size(OTHERS_IN_MEMORY).manual_journal_persist(true);
-        Ok(Self {
+        let engine = Self {
             batches: db.keyspace("batches", batches_options)?,
             heads: db.keyspace("heads", others)?,
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
             state: db.keyspace("state", others)?,
             db,
-        })
+        };
+        // The engine makes directories for its keyspaces without making their names durable.
+        sync_directories(directory).map_err(EngineError::failed)?;
+        Ok(engine)
     }
 
     /// Begins a write.
@@ -172,9 +178,9 @@ impl Engine {
 }
 
 /// Removes a database that a crash left half made: it never held anything, and is refused by the engine.
-fn clear_unfinished(directory: &Path) -> std::io::Result<()> {
+fn clear_unfinished(directory: &Path) -> io::Result<()> {
     match directory.try_exists()? && !directory.join("version").try_exists()? {
-        true => std::fs::remove_dir_all(directory),
+        true => fs::remove_dir_all(directory),
         false => Ok(()),
     }
 }
@@ -327,7 +333,7 @@ impl Look<'_> {
 impl From<fjall::Error> for EngineError {
     fn from(error: fjall::Error) -> Self {
         match error {
-            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::Failed(error.to_string()),
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::failed(error),
             fjall::Error::Poisoned => {
                 Self::Failed("an earlier write or sync failed, or work in the background did".into())
             }
@@ -351,6 +357,10 @@ impl From<Damage> for EngineError {
 }
 
 impl EngineError {
+    fn failed(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// What it means for a call that was to read.
     pub(super) fn of_read(self, what: impl std::fmt::Display) -> StoreError {
         match self {
