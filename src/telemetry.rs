@@ -1,6 +1,6 @@
 //! What the gateway counts about itself, and how Prometheus reads it. Knows no session and no stream.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -33,6 +33,7 @@ pub struct Telemetry {
     appended: IntCounterVec,
     read: IntCounterVec,
     errors: IntCounterVec,
+    disk: OnceLock<IntGauge>,
 }
 
 /// How long the store takes to make what it accepted durable, once for every batch.
@@ -139,6 +140,7 @@ impl Telemetry {
             appended: counters(&registry, "s2s_appended_bytes_total", "Metered bytes appended, by basin.", "basin"),
             read: counters(&registry, "s2s_read_bytes_total", "Metered bytes sent to readers, by basin.", "basin"),
             errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
+            disk: OnceLock::new(),
             registry,
         }
     }
@@ -209,6 +211,13 @@ impl Telemetry {
         }
     }
 
+    /// Streams take so many bytes on the disk. Shown from the first call on.
+    pub fn disk_used(&self, bytes: u64) {
+        let help = "Bytes that streams take on the disk, without the journal.";
+        let disk = self.disk.get_or_init(|| gauge(&self.registry, "s2s_store_disk_bytes", help));
+        disk.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
@@ -276,8 +285,11 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
+        assert!(!text.contains("s2s_store_disk_bytes"), "there may be no disk");
         drop(session);
+        telemetry.disk_used(9);
         let text = String::from_utf8(telemetry.render(0)).unwrap();
         assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
+        assert!(text.contains("s2s_store_disk_bytes 9"));
     }
 }

@@ -29,12 +29,12 @@ struct Gateway {
 
 impl Gateway {
     fn start(words: &[&str]) -> Self {
-        Self::spawn(command(&[&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat()))
+        Self::spawn(command(&[&["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat()))
     }
 
     /// One that asks for tokens; [`Gateway::run`] presents none.
     fn with_tokens() -> Self {
-        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--auth"]);
+        let mut command = command(&["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "warn", "--auth"]);
         command.env("S2S_ROOT_TOKEN", ROOT);
         Self::spawn(command)
     }
@@ -230,7 +230,7 @@ fn failure_is_1_and_misuse_is_2() {
         (1, &["read", "my-basin-01/none"][..]),
         (1, &["append", "no-such-basin/none"]),
         (1, &["read", STREAM, "--addr", "http://127.0.0.1:1"]),
-        (1, &["serve", "--listen", "127.0.0.1:0", "--tls-cert", "missing.pem", "--tls-key", "missing.pem"]),
+        (1, &["serve", "--memory", "--listen", "127.0.0.1:0", "--tls-cert", "missing.pem", "--tls-key", "missing.pem"]),
         (2, &["read", "no-slash"]),
         (2, &["serve", "--listen", "0.0.0.0:0"]),
         (2, &["append", STREAM, "--linger", "soon"]),

@@ -19,9 +19,9 @@ use super::{CliError, block_on};
 use crate::{
     auth::AuthConfig,
     clock::SystemClock,
-    config::{ServeConfig, root_token},
+    config::{ServeConfig, StoreConfig, root_token},
     server::{Certificate, Server},
-    store::MemoryStore,
+    store::{DiskStore, MemoryStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
     types::Secret,
@@ -32,14 +32,19 @@ use crate::{
 pub(super) const EXAMPLES: &str = "\
 Examples:
   s2s-gateway serve
-  s2s-gateway serve --listen 127.0.0.1:0 --memory-limit 4GiB --log debug
+  s2s-gateway serve --data-dir /var/lib/s2s-gateway --listen 127.0.0.1:0
+  s2s-gateway serve --memory --memory-limit 4GiB --log debug
   s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
   s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --auth \\
     --root-token-file root-token.txt
 
-The log is kept in memory and is lost when the gateway ends. On SIGTERM or
-Ctrl-C it stops accepting, tells its clients to move, lets sessions go on for
---drain-timeout and ends. A second signal ends it at once.";
+What was acknowledged is on the disk, in --data-dir, or with --memory in memory
+until the gateway ends. On SIGTERM or Ctrl-C it stops accepting, tells its
+clients to move, lets sessions go on for --drain-timeout and ends. A second
+signal ends it at once.";
+
+/// Memory for what is read from the disk often.
+const DISK_CACHE: usize = 64 * 1024 * 1024;
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
@@ -53,7 +58,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
     let tls = config.server.tls.clone();
     let access = Access::of(&config.server.auth);
-    let store = Arc::new(MemoryStore::new(config.memory_limit));
+    let store = open_store(&config.store)?;
     let usage = UsageConfig { max_range: config.metrics_range, ..UsageConfig::default() };
     let limits = StreamsConfig { append_in_flight: config.append_in_flight, usage, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
@@ -65,7 +70,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
     let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
     let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
-    print(&welcome(server.address(), tls.as_ref(), access));
+    print(&welcome(server.address(), tls.as_ref(), access, &config.store));
 
     let (told_to_stop, stop) = oneshot::channel();
     let mut serving = pin!(server.run(async {
@@ -81,6 +86,16 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     tokio::select! {
         served = serving => served.map_err(failed),
         () = signals.next() => Err(CliError::Serve("told to stop again: sessions were cut off".into())),
+    }
+}
+
+fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, CliError> {
+    match config {
+        StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
+        StoreConfig::Disk(directory) => match DiskStore::open(directory, DISK_CACHE) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(CliError::Start(error.to_string())),
+        },
     }
 }
 
@@ -142,16 +157,17 @@ impl Signals {
 }
 
 /// What an operator wants to know of a gateway that has just started.
-fn welcome(listening: SocketAddr, tls: Option<&Certificate>, access: Access) -> String {
+fn welcome(listening: SocketAddr, tls: Option<&Certificate>, access: Access, store: &StoreConfig) -> String {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(listening));
     let token = access.token();
     let mut text = format!(
         "s2s-gateway {} listens on {scheme}://{listening}\n\
-         The log is in memory: it is lost when this process ends.\n\n\
+         {}\n\n\
          To use it with the official s2 command line:\n\
          \x20 export S2_ACCOUNT_ENDPOINT={url} S2_BASIN_ENDPOINT={url} S2_ACCESS_TOKEN={token}\n",
         env!("CARGO_PKG_VERSION"),
+        whereabouts(store),
     );
     let self_signed = tls == Some(&Certificate::SelfSigned);
     if self_signed {
@@ -171,6 +187,14 @@ fn welcome(listening: SocketAddr, tls: Option<&Certificate>, access: Access) -> 
     )
     .expect("a String takes all that is written");
     text
+}
+
+/// Where the log is, for whoever looks for it later.
+fn whereabouts(store: &StoreConfig) -> String {
+    match store {
+        StoreConfig::Disk(directory) => format!("The log is in {}.", directory.display()),
+        StoreConfig::Memory(_) => "The log is in memory: it is lost when this process ends.".into(),
+    }
 }
 
 /// Where a client on this machine finds what listens on `address`.
@@ -203,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_welcome_says_how_to_reach_it() {
-        let text = welcome("127.0.0.1:8080".parse().unwrap(), None, Access::Everybody);
+        let text = welcome("127.0.0.1:8080".parse().unwrap(), None, Access::Everybody, &StoreConfig::Memory(1));
         for part in [
             "listens on http://127.0.0.1:8080",
             "lost when this process ends",
@@ -217,7 +241,13 @@ mod tests {
 
     #[test]
     fn a_certificate_that_nobody_knows_is_mentioned() {
-        let text = welcome("0.0.0.0:8443".parse().unwrap(), Some(&Certificate::SelfSigned), Access::Everybody);
+        let text = welcome(
+            "0.0.0.0:8443".parse().unwrap(),
+            Some(&Certificate::SelfSigned),
+            Access::Everybody,
+            &StoreConfig::Disk("/data".into()),
+        );
+        assert!(text.contains("The log is in /data.\n"), "{text}");
         assert!(text.contains("S2_SSL_NO_VERIFY=1") && text.contains("append --create my-basin-01/numbers --insecure"));
         assert!(
             text.contains("S2_BASIN_ENDPOINT=https://127.0.0.1:8443"),

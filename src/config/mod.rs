@@ -27,7 +27,7 @@ pub use endpoint::{EndpointArgs, EndpointConfig};
 pub use listing::{ListArgs, ListConfig, ListFormat};
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::{OutputFormat, ReadArgs, ReadConfig, ReadEnd};
-pub use serve::{ServeArgs, ServeConfig, root_token};
+pub use serve::{ServeArgs, ServeConfig, StoreConfig, root_token};
 pub use settings::StreamSettings;
 pub use stream::{
     CreateStreamArgs, CreateStreamConfig, DeleteStreamArgs, DeleteStreamConfig, ListStreamsArgs, ListStreamsConfig,

@@ -1,6 +1,7 @@
 //! What `serve` is told.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -38,9 +39,23 @@ pub struct ServeArgs {
     #[arg(long)]
     pub insecure_no_auth: bool,
 
-    /// Memory for the records of all streams; appends fail when it is used up
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub memory_limit: String,
+    /// Directory to keep everything in, for this process alone [default: s2s-gateway in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    // Where a user's data is, for the default of the above; from the environment.
+    #[arg(long, env = "XDG_DATA_HOME", hide = true, hide_env_values = true)]
+    xdg_data_home: Option<OsString>,
+    #[arg(long, env = "HOME", hide = true, hide_env_values = true)]
+    home: Option<OsString>,
+
+    /// Keep everything in memory only, and lose it at the end
+    #[arg(long)]
+    pub memory: bool,
+
+    /// With --memory: memory for the records of all streams; appends fail when it is used up [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
 
     /// Metered bytes of appends, of all sessions together, that may wait for durability
     #[arg(long, value_name = "SIZE", default_value = "128MiB")]
@@ -98,12 +113,21 @@ pub struct ServeConfig {
     pub init_file: Option<PathBuf>,
     /// The longest period of a question about usage.
     pub metrics_range: Duration,
-    /// Bytes of memory that records may take.
-    pub memory_limit: usize,
+    /// Where streams are kept.
+    pub store: StoreConfig,
     /// Metered bytes of appends that may be in flight; at least one whole batch.
     pub append_in_flight: usize,
     /// A readable filter for the log.
     pub log: String,
+}
+
+/// Where streams are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In this directory.
+    Disk(PathBuf),
+    /// In memory, in at most so many bytes of it.
+    Memory(usize),
 }
 
 impl ServeArgs {
@@ -123,7 +147,7 @@ impl ServeArgs {
             root_token_file: self.root_token_file.clone(),
             init_file: self.init_file.clone(),
             metrics_range: duration("--metrics-range", &self.metrics_range)?,
-            memory_limit: self.memory_limit()?,
+            store: self.store()?,
             append_in_flight: self.append_in_flight()?,
             log: log_filter(&self.log)?,
         })
@@ -160,13 +184,30 @@ impl ServeArgs {
         }
     }
 
-    fn memory_limit(&self) -> Result<usize, ConfigError> {
-        // Below this not even a few batches have room, and every append would fail.
-        const LEAST: usize = 16 * MAX_BATCH_METERED;
-        match size("--memory-limit", &self.memory_limit)? {
-            bytes if bytes < LEAST => Err(ConfigError::of("--memory-limit", &self.memory_limit, "at least 16MiB")),
-            bytes => Ok(bytes),
+    fn store(&self) -> Result<StoreConfig, ConfigError> {
+        match (self.memory, &self.data_dir, &self.memory_limit) {
+            (true, Some(_), _) => Err(ConfigError::alone("--memory", "cannot be used with --data-dir")),
+            (true, None, None) => Ok(StoreConfig::Memory(DEFAULT_MEMORY_LIMIT)),
+            (true, None, Some(limit)) => memory_limit(limit).map(StoreConfig::Memory),
+            (false, _, Some(_)) => Err(ConfigError::alone("--memory-limit", "needs --memory as well")),
+            (false, Some(directory), None) => Ok(StoreConfig::Disk(directory.clone())),
+            (false, None, None) => self.default_data_directory().map(StoreConfig::Disk),
         }
+    }
+
+    /// Where programs of this user keep their data.
+    fn default_data_directory(&self) -> Result<PathBuf, ConfigError> {
+        // An empty or relative one is to be ignored, says the XDG base directory specification.
+        let absolute = |path: &Option<OsString>| path.as_ref().map(PathBuf::from).filter(|path| path.is_absolute());
+        let in_home = match cfg!(target_os = "macos") {
+            true => "Library/Application Support",
+            false => ".local/share",
+        };
+        let found = absolute(&self.xdg_data_home).or_else(|| Some(absolute(&self.home)?.join(in_home)));
+        found.map(|path| path.join("s2s-gateway")).ok_or_else(|| {
+            let rule = "needed, as neither XDG_DATA_HOME nor HOME says where data is kept; or say --memory";
+            ConfigError::alone("--data-dir", rule)
+        })
     }
 
     fn append_in_flight(&self) -> Result<usize, ConfigError> {
@@ -190,6 +231,17 @@ impl ServeArgs {
             (Some(_), None, false) => Err(ConfigError::alone("--tls-cert", "needs --tls-key as well")),
             (None, Some(_), false) => Err(ConfigError::alone("--tls-key", "needs --tls-cert as well")),
         }
+    }
+}
+
+const DEFAULT_MEMORY_LIMIT: usize = 1 << 30;
+
+fn memory_limit(text: &str) -> Result<usize, ConfigError> {
+    // Below this not even a few batches have room, and every append would fail.
+    const LEAST: usize = 16 * MAX_BATCH_METERED;
+    match size("--memory-limit", text)? {
+        bytes if bytes < LEAST => Err(ConfigError::of("--memory-limit", text, "at least 16MiB")),
+        bytes => Ok(bytes),
     }
 }
 
@@ -245,7 +297,9 @@ mod tests {
     }
 
     fn resolve(words: &str) -> Result<ServeConfig, ConfigError> {
-        let words = std::iter::once("serve").chain(words.split_whitespace());
+        // Most cases are about something else, and need no home of whoever runs them.
+        let store = if words.contains("--memory") || words.contains("--data-dir") { "" } else { "--memory" };
+        let words = ["serve"].into_iter().chain(words.split_whitespace()).chain(store.split_whitespace());
         Said::try_parse_from(words).expect("grammatical").args.resolve()
     }
 
@@ -256,9 +310,9 @@ mod tests {
 
     #[test]
     fn nothing_said() {
-        let config = resolve("").unwrap();
+        let config = resolve("--data-dir d").unwrap();
         assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(config.memory_limit, 1 << 30);
+        assert_eq!(config.store, StoreConfig::Disk("d".into()));
         assert_eq!(config.append_in_flight, 128 << 20);
         assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
         assert_eq!((config.server.tls, config.server.basin_host), (None, None));
@@ -268,13 +322,13 @@ mod tests {
     #[test]
     fn everything_said() {
         let config = resolve(
-            "--listen 0.0.0.0:0 --insecure-no-auth --memory-limit 64MiB --append-in-flight 1MiB --tls-cert c.pem \
+            "--listen 0.0.0.0:0 --insecure-no-auth --memory --memory-limit 64MiB --append-in-flight 1MiB --tls-cert c.pem \
              --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --no-cors --init-file i.json \
              --metrics-range 90d --log warn,s2s_gateway=debug",
         )
         .unwrap();
         assert_eq!(config.server.listen, "0.0.0.0:0".parse().unwrap());
-        assert_eq!((config.memory_limit, config.append_in_flight), (64 << 20, 1 << 20));
+        assert_eq!((config.store, config.append_in_flight), (StoreConfig::Memory(64 << 20), 1 << 20));
         assert_eq!(config.server.tls, Some(Certificate::Files { chain: "c.pem".into(), key: "k.pem".into() }));
         assert_eq!(config.server.drain_timeout, Duration::from_secs(60));
         assert_eq!(config.server.basin_host, Some(BasinHost::new("b.example.org")));
@@ -308,11 +362,27 @@ mod tests {
 
     #[test]
     fn the_root_token_is_not_shown() {
-        let said = Said::try_parse_from(["serve", "--auth", "--root-token", "open-sesame\n"]).unwrap();
+        let said = Said::try_parse_from(["serve", "--memory", "--auth", "--root-token", "open-sesame\n"]).unwrap();
         let meant = said.args.resolve().unwrap();
         assert!(!format!("{:?} {meant:?}", said.args).contains("open"), "{:?}", said.args);
         let AuthConfig::On { root: Some(root) } = meant.server.auth else { panic!() };
         assert_eq!(root.expose(), "open-sesame");
+    }
+
+    #[test]
+    fn streams_are_kept_on_disk_unless_told_otherwise() {
+        let directory = |data_home: &str, home: &str| {
+            let words = ["serve", "--xdg-data-home", data_home, "--home", home];
+            let resolved = Said::try_parse_from(words).unwrap().args.resolve();
+            resolved.map(|config| config.store).map_err(|error| error.flag)
+        };
+        assert_eq!(directory("/data", "/h"), Ok(StoreConfig::Disk("/data/s2s-gateway".into())));
+        let Ok(StoreConfig::Disk(in_home)) = directory("relative", "/h") else { panic!() };
+        assert!(in_home.starts_with("/h") && in_home.ends_with("s2s-gateway"), "{in_home:?}");
+        assert_eq!(directory("", "/h"), Ok(StoreConfig::Disk(in_home)));
+        assert_eq!(directory("", ""), Err("--data-dir"));
+        assert_eq!(resolve("--memory").unwrap().store, StoreConfig::Memory(1 << 30));
+        assert_eq!(resolve("--data-dir /d").unwrap().store, StoreConfig::Disk("/d".into()));
     }
 
     #[test]
@@ -321,8 +391,11 @@ mod tests {
             ("--listen 8080", "--listen", Some("8080")),
             ("--listen localhost:x", "--listen", Some("localhost:x")),
             ("--listen 127.0.0.1", "--listen", Some("127.0.0.1")),
-            ("--memory-limit lots", "--memory-limit", Some("lots")),
-            ("--memory-limit 1MiB", "--memory-limit", Some("1MiB")),
+            ("--memory --memory-limit lots", "--memory-limit", Some("lots")),
+            ("--memory --memory-limit 1MiB", "--memory-limit", Some("1MiB")),
+            ("--memory-limit 1GiB", "--memory-limit", None),
+            ("--memory-limit 1GiB --data-dir d", "--memory-limit", None),
+            ("--memory --data-dir d", "--memory", None),
             ("--append-in-flight 1023KiB", "--append-in-flight", Some("1023KiB")),
             ("--drain-timeout 20", "--drain-timeout", Some("20")),
             ("--metrics-range long", "--metrics-range", Some("long")),

@@ -89,6 +89,9 @@ impl Gateway {
 
     fn metrics(&self) -> Response<Body> {
         self.note_basin_bytes();
+        if let Some(bytes) = self.streams.disk_used() {
+            self.telemetry.disk_used(bytes);
+        }
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }

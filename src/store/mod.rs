@@ -19,6 +19,7 @@
 
 #[cfg(test)]
 mod contract;
+mod disk;
 mod memory;
 
 use std::{fmt, pin::Pin, sync::Arc};
@@ -27,6 +28,7 @@ use bytes::Bytes;
 
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
+pub use disk::{DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
 
 /// What the calls that may take their time return.
@@ -50,6 +52,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the store takes writes; the reason if it does not.
     fn health(&self) -> Result<(), StoreError>;
+
+    /// Bytes that streams take on a disk of this machine; nothing if they are not on one.
+    fn disk_used(&self) -> Option<u64> {
+        None
+    }
 
     /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;

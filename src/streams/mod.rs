@@ -267,6 +267,11 @@ impl Streams {
         self.store.health()
     }
 
+    /// Bytes that streams take on a disk, if they are on one.
+    pub fn disk_used(&self) -> Option<u64> {
+        self.store.disk_used()
+    }
+
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.save_arrivals().await;

@@ -46,6 +46,16 @@ struct Entry {
     metered: u32,
 }
 
+/// What a store keeps of a record beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredEntry {
+    pub(crate) timestamp: Timestamp,
+    /// Bytes of the record in the records' bytes.
+    pub(crate) len: u32,
+    /// Metered bytes of the record. Those of an encrypted record cannot be told from its bytes.
+    pub(crate) metered: u32,
+}
+
 impl Batch {
     /// Gives the records of `append` the numbers from `first` on and the timestamps that `timestamp` decides, in order.
     ///
@@ -83,6 +93,39 @@ impl Batch {
         let frame = (message_len <= MAX_FRAME_MESSAGE).then_some(buffer);
         shared.follow_frames[Compression::None.index()].get_or_init(|| frame);
         Self(Arc::new(shared))
+    }
+
+    /// The batch that [`Batch::sequence`] once made, of its stored parts: the number of its first record, what its
+    /// index knew of each record, and the records' bytes, which are shared and not looked at.
+    ///
+    /// `None` if the index is none of a batch with these bytes. It has no follow frame yet.
+    pub(crate) fn from_stored(
+        first: SeqNum,
+        records: Bytes,
+        index: impl ExactSizeIterator<Item = StoredEntry>,
+    ) -> Option<Self> {
+        let mut entries = Vec::with_capacity(index.len());
+        let mut before = Entry { timestamp: Timestamp::default(), end: 0, metered: 0 };
+        for StoredEntry { timestamp, len, metered } in index {
+            if timestamp < before.timestamp {
+                return None;
+            }
+            before =
+                Entry { timestamp, end: before.end.checked_add(len)?, metered: before.metered.checked_add(metered)? };
+            entries.push(before);
+        }
+        let whole = !entries.is_empty() && before.end as usize == records.len();
+        let shared = Shared { records, index: entries.into(), first, follow_frames: Default::default() };
+        whole.then(|| Self(Arc::new(shared)))
+    }
+
+    /// What the index knows of each record: all that a store must keep beside the first number and the records' bytes.
+    pub(crate) fn stored_index(&self) -> impl ExactSizeIterator<Item = StoredEntry> {
+        (0..self.len()).map(|i| {
+            let Entry { timestamp, end, metered } = self.0.index[i];
+            let (offset, before) = (self.offset(i) as u32, self.metered_before(i) as u32);
+            StoredEntry { timestamp, len: end - offset, metered: metered - before }
+        })
     }
 
     /// How many records: at least one.
@@ -480,6 +523,38 @@ mod tests {
         let mut empty = batch.whole();
         assert_eq!(empty.cut(0, 0, None), Cut::Short);
         assert!(empty.split_to_fit(1000).is_empty() && empty.is_empty());
+    }
+
+    #[test]
+    fn a_stored_batch_is_the_one_that_was_made() {
+        let made = batch(&[10, 20, 20, 30]);
+        let stored =
+            Batch::from_stored(made.first_seq_num(), made.records_bytes().clone(), made.stored_index()).unwrap();
+        assert_eq!(format!("{stored:?}"), format!("{made:?}"));
+        assert_eq!(numbers(&stored.whole()), numbers(&made.whole()));
+        assert_eq!(stored.records_bytes().as_ptr(), made.records_bytes().as_ptr(), "the same bytes");
+        assert!(made.stored_index().eq(stored.stored_index()));
+        let frame = stored.follow_frame(Compression::None, |_| Some(Bytes::from_static(b"frame"))).cloned();
+        assert_eq!(frame.unwrap(), "frame", "it can have frames of its own");
+    }
+
+    #[test]
+    fn an_index_that_does_not_fit_the_bytes_makes_no_batch() {
+        let made = batch(&[10, 20]);
+        let index: Vec<_> = made.stored_index().collect();
+        let from = |index: Vec<StoredEntry>| {
+            Batch::from_stored(SeqNum::FIRST, made.records_bytes().clone(), index.into_iter()).map(|batch| batch.len())
+        };
+        assert_eq!(from(index.clone()), Some(2));
+        assert_eq!(from(vec![]), None);
+        assert_eq!(from(index[..1].to_vec()), None, "bytes are left");
+        assert_eq!(from([&index[..], &index[1..]].concat()), None, "bytes are missing");
+        assert_eq!(
+            from(vec![index[0], StoredEntry { timestamp: Timestamp::new(9), ..index[1] }]),
+            None,
+            "time goes back"
+        );
+        assert_eq!(from(vec![index[0], StoredEntry { len: u32::MAX, ..index[1] }]), None);
     }
 
     #[test]

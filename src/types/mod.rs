@@ -31,8 +31,8 @@ pub use access_token::{AccessTokenEntry, AccessTokenInfo, Expiry, TokenHash};
 pub use append::{AppendAck, AppendBatch, AppendInput, AppendRecord, BatchError};
 pub(crate) use append::{CollectError, put_append_record};
 pub use arrivals::{ArrivalMark, Arrivals};
-pub(crate) use batch::Rewriting;
 pub use batch::{Batch, BatchSlice, Cut};
+pub(crate) use batch::{Rewriting, StoredEntry};
 pub use catalogue::{BasinEntry, BasinInfo, Creation, Page, Provision, StreamEntry, StreamInfo};
 pub use compression::Compression;
 pub use config::{

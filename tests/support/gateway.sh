@@ -15,13 +15,16 @@ gateway_target() {
   cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
-# Starts the gateway $1, with authentication, on a port of the system's choice, with its log in $2. It ends when the
-# script ends. Sets gateway_url and root_token, which may do everything.
+# Starts the gateway $1 over a data directory of its own, with authentication, on a port of the system's choice, with its
+# log in $2. It ends, and the directory goes, when the script ends. Sets gateway_url and root_token, which may do
+# everything.
 start_gateway() {
   local binary=$1 log=$2 line
+  gateway_data=$(mktemp -d)
   root_token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
   coproc GATEWAY {
-    S2S_ROOT_TOKEN=$root_token exec "$binary" serve --listen 127.0.0.1:0 --drain-timeout 1s --auth 2>"$log"
+    S2S_ROOT_TOKEN=$root_token exec "$binary" serve --data-dir "$gateway_data" --listen 127.0.0.1:0 \
+      --drain-timeout 1s --auth 2>"$log"
   }
   gateway_pid=$GATEWAY_PID
   trap end_gateway EXIT
@@ -38,5 +41,6 @@ start_gateway() {
 
 end_gateway() {
   kill "$gateway_pid" 2>/dev/null && wait "$gateway_pid" 2>/dev/null
+  rm -rf "$gateway_data"
   return 0
 }

@@ -1,0 +1,376 @@
+//! The database, by what is kept in it: the only place that names its crate.
+//!
+//! ```text
+//! batches   key of a batch   → batch      large values lie apart from the keys, written once and not moved by merges
+//! heads     stream id        → head
+//! meta      key              → version, value
+//! reclaim   log number       → number before which its batches may be removed
+//! state     "numbers"        → the greatest number that was ever given to a log or as a version
+//!           "past"           → nothing
+//! ```
+//!
+//! What is written in one [`Writing`] is durable together, or not at all.
+
+use std::{fs, io, path::Path, sync::Arc, thread, time::Duration};
+
+use bytes::Bytes;
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable,
+    config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
+};
+
+use super::{
+    directory::{create, sync_directories},
+    format::{self, BatchKey, Damage, LogNumber, StoredHead},
+};
+use crate::{
+    store::StoreError,
+    types::{Batch, SeqNum, StreamId},
+};
+
+/// Bytes of records that are kept in memory until they are moved from the journal to their own files.
+const BATCHES_IN_MEMORY: u64 = 32 * 1024 * 1024;
+const OTHERS_IN_MEMORY: u64 = 8 * 1024 * 1024;
+/// Bytes of journal that may wait for that; they are read again when the database is opened after a crash.
+const JOURNAL: u64 = 128 * 1024 * 1024;
+/// Batches of this size and more lie apart from their keys.
+const APART: u32 = 1024;
+/// A file of records is rewritten without its removed ones when they are this much of it.
+const STALE: f32 = 0.5;
+/// One to move records out of the journal, one to merge and to give space back.
+const WORKERS: usize = 2;
+/// How many moves or merges may lie behind before writes wait for them. The engine itself would begin to wait at 4 and
+/// at 30, and then without noticing that it failed.
+const MOST_UNMOVED: usize = 3;
+const MOST_UNMERGED: usize = 24;
+
+const LAST_NUMBER: &[u8] = b"numbers";
+/// Written only for the sake of having written.
+const PAST: &[u8] = b"past";
+
+/// The database.
+pub(super) struct Engine {
+    db: Database,
+    batches: Keyspace,
+    heads: Keyspace,
+    meta: Keyspace,
+    reclaim: Keyspace,
+    state: Keyspace,
+}
+
+/// Why the engine did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    /// What was stored does not come back as it was.
+    #[error("{0}")]
+    Damaged(String),
+    /// Reading or writing failed, or the engine stopped after an earlier failure.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Engine {
+    /// Opens the database in `directory`, made if it is not there, with `cache` bytes for what is read often.
+    pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, EngineError> {
+        clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
+        let db = Database::builder(directory)
+            .cache_size(cache)
+            .max_journaling_size(JOURNAL)
+            .worker_threads(WORKERS)
+            .manual_journal_persist(true)
+            .open()?;
+        let others =
+            || KeyspaceCreateOptions::default().max_memtable_size(OTHERS_IN_MEMORY).manual_journal_persist(true);
+        let engine = Self {
+            batches: db.keyspace("batches", batches_options)?,
+            heads: db.keyspace("heads", others)?,
+            meta: db.keyspace("meta", others)?,
+            reclaim: db.keyspace("reclaim", others)?,
+            state: db.keyspace("state", others)?,
+            db,
+        };
+        // The engine makes directories for its keyspaces without making their names durable.
+        sync_directories(directory).map_err(EngineError::failed)?;
+        Ok(engine)
+    }
+
+    /// Begins a write.
+    pub(super) fn write(&self) -> Writing<'_> {
+        let batch = OwnedWriteBatch::with_capacity(self.db.clone(), 64).durability(Some(PersistMode::SyncData));
+        Writing { engine: self, batch }
+    }
+
+    /// The database as it is now.
+    pub(super) fn look(&self) -> Look<'_> {
+        Look { engine: self, snapshot: self.db.snapshot() }
+    }
+
+    /// Waits until what was written lately has been moved to its place far enough that more may be written.
+    pub(super) fn wait_for_room(&self) -> Result<(), EngineError> {
+        while self.is_behind() {
+            self.check()?;
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn is_behind(&self) -> bool {
+        let behind = |keyspace: &Keyspace| {
+            keyspace.sealed_memtable_count() >= MOST_UNMOVED || keyspace.l0_table_count() >= MOST_UNMERGED
+        };
+        behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
+    }
+
+    /// Whether the engine still works, its own threads included.
+    pub(super) fn check(&self) -> Result<(), EngineError> {
+        // Nothing is written: every write was persisted when it was made. It is the only call that tells.
+        Ok(self.db.persist(PersistMode::Buffer)?)
+    }
+
+    /// Merges the removals of batches with what they removed, so that files without records are given back, and files
+    /// that are mostly without are rewritten.
+    ///
+    /// Takes as long as reading and writing the keys of all batches; `stop` is asked now and then.
+    pub(super) fn give_back(&self, stop: impl Fn() -> bool) -> Result<(), EngineError> {
+        self.move_out_of_journal(&self.batches, &stop)?;
+        // The first merge finds out which files have how much that is stale, the second rewrites those.
+        for _ in 0..2 {
+            if stop() {
+                return Ok(());
+            }
+            self.batches.major_compact()?;
+            self.let_go_of_the_past(&stop)?;
+            if self.batches.fragmented_blob_bytes() == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The engine keeps files for readers of the past, and looks which are not needed any more when memory is moved to
+    /// files and something was written since.
+    fn let_go_of_the_past(&self, stop: &impl Fn() -> bool) -> Result<(), EngineError> {
+        let mut writing = self.write();
+        writing.batch.insert(&self.state, PAST, []);
+        writing.commit()?;
+        self.move_out_of_journal(&self.state, stop)
+    }
+
+    fn move_out_of_journal(&self, keyspace: &Keyspace, stop: &impl Fn() -> bool) -> Result<(), EngineError> {
+        keyspace.rotate_memtable()?;
+        while keyspace.sealed_memtable_count() > 0 && !stop() {
+            self.check()?;
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Bytes on the disk, without the journal, whose size only its writer knows.
+    pub(super) fn disk_space(&self) -> u64 {
+        let keyspaces = [&self.batches, &self.heads, &self.meta, &self.reclaim, &self.state];
+        keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum()
+    }
+
+    /// Bytes that were written and are still to be moved to their place, which takes as much room again.
+    pub(super) fn unmoved(&self) -> u64 {
+        self.db.write_buffer_size()
+    }
+}
+
+/// Removes a database that a crash left half made: it never held anything, and is refused by the engine.
+fn clear_unfinished(directory: &Path) -> io::Result<()> {
+    match directory.try_exists()? && !directory.join("version").try_exists()? {
+        true => fs::remove_dir_all(directory),
+        false => Ok(()),
+    }
+}
+
+fn batches_options() -> KeyspaceCreateOptions {
+    let apart = KvSeparationOptions::default().separation_threshold(APART).staleness_threshold(STALE).age_cutoff(1.0);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(BATCHES_IN_MEMORY)
+        .manual_journal_persist(true)
+        .with_kv_separation(Some(apart))
+        .data_block_size_policy(BlockSizePolicy::all(16 * 1024))
+        // Batches are looked for by range only, where a filter of keys says nothing.
+        .filter_policy(FilterPolicy::disabled())
+        .filter_block_pinning_policy(PinningPolicy::all(false))
+}
+
+/// What will be written at once. Of two writes to one key in it, neither is the last: the caller writes each key once.
+pub(super) struct Writing<'a> {
+    engine: &'a Engine,
+    batch: OwnedWriteBatch,
+}
+
+impl Writing<'_> {
+    pub(super) fn put_batch(&mut self, key: &BatchKey, value: Bytes) {
+        self.batch.insert(&self.engine.batches, key.to_bytes(), value);
+    }
+
+    pub(super) fn remove_batch(&mut self, key: &BatchKey) {
+        self.batch.remove(&self.engine.batches, key.to_bytes());
+    }
+
+    pub(super) fn put_head(&mut self, stream: StreamId, head: &StoredHead) {
+        let key = stream.to_bytes();
+        self.batch.insert(&self.engine.heads, key, head.encode(&key));
+    }
+
+    pub(super) fn remove_head(&mut self, stream: StreamId) {
+        self.batch.remove(&self.engine.heads, stream.to_bytes());
+    }
+
+    pub(super) fn put_row(&mut self, key: Bytes, version: u64, value: &[u8]) {
+        self.batch.insert(&self.engine.meta, key, format::encode_row(version, value));
+    }
+
+    pub(super) fn remove_row(&mut self, key: Bytes) {
+        self.batch.remove(&self.engine.meta, key);
+    }
+
+    /// Batches of `log` that begin before `to` are to be removed.
+    pub(super) fn put_reclaim(&mut self, log: LogNumber, to: SeqNum) {
+        self.batch.insert(&self.engine.reclaim, log.0.to_be_bytes(), to.get().to_be_bytes());
+    }
+
+    pub(super) fn remove_reclaim(&mut self, log: LogNumber) {
+        self.batch.remove(&self.engine.reclaim, log.0.to_be_bytes());
+    }
+
+    pub(super) fn put_last_number(&mut self, number: u64) {
+        self.batch.insert(&self.engine.state, LAST_NUMBER, number.to_be_bytes());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Writes it all and syncs.
+    pub(super) fn commit(self) -> Result<(), EngineError> {
+        Ok(self.batch.commit()?)
+    }
+}
+
+/// The database as it was at one moment.
+pub(super) struct Look<'a> {
+    engine: &'a Engine,
+    snapshot: fjall::Snapshot,
+}
+
+impl Look<'_> {
+    /// The keys of batches of `log` that begin at `from` or later and before `to`, in order.
+    pub(super) fn batch_keys(
+        &self,
+        log: LogNumber,
+        from: SeqNum,
+        to: SeqNum,
+    ) -> impl DoubleEndedIterator<Item = Result<BatchKey, EngineError>> {
+        let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
+        self.snapshot.range(&self.engine.batches, range).map(|found| Ok(BatchKey::decode(&found.key()?)?))
+    }
+
+    /// The batches of `log` that begin at `from` or later and before `to`, in order.
+    pub(super) fn batches(
+        &self,
+        log: LogNumber,
+        from: SeqNum,
+        to: SeqNum,
+    ) -> impl Iterator<Item = Result<Batch, EngineError>> {
+        let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
+        self.snapshot.range(&self.engine.batches, range).map(|found| {
+            let (key, value) = found.into_inner()?;
+            Ok(format::decode_batch(&BatchKey::decode(&key)?, value.into())?)
+        })
+    }
+
+    pub(super) fn batch(&self, key: &BatchKey) -> Result<Batch, EngineError> {
+        let value = self.snapshot.get(&self.engine.batches, key.to_bytes())?.ok_or(Damage::Missing)?;
+        Ok(format::decode_batch(key, value.into())?)
+    }
+
+    pub(super) fn head(&self, stream: StreamId) -> Result<Option<StoredHead>, EngineError> {
+        let key = stream.to_bytes();
+        let value = self.snapshot.get(&self.engine.heads, key)?;
+        Ok(value.map(|value| StoredHead::decode(&key, &value)).transpose()?)
+    }
+
+    pub(super) fn row(&self, key: &[u8]) -> Result<Option<(u64, Bytes)>, EngineError> {
+        let row = self.snapshot.get(&self.engine.meta, key)?;
+        Ok(row.map(|row| format::decode_row(row.into())).transpose()?)
+    }
+
+    /// Rows whose keys are `from` or sort after it.
+    pub(super) fn rows(&self, from: &[u8]) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
+        self.snapshot.range(&self.engine.meta, from..).map(|found| {
+            let (key, row) = found.into_inner()?;
+            let (version, value) = format::decode_row(row.into())?;
+            Ok((key.into(), version, value))
+        })
+    }
+
+    /// What was to be removed and is not yet, as far as anyone noted.
+    pub(super) fn reclaims(&self) -> Result<Vec<(LogNumber, SeqNum)>, EngineError> {
+        let rows = self.snapshot.iter(&self.engine.reclaim).map(|found| {
+            let (key, value) = found.into_inner()?;
+            Ok((LogNumber(format::decode_number(&key)?), SeqNum::new(format::decode_number(&value)?)))
+        });
+        rows.collect()
+    }
+
+    /// Before which number batches of `log` are to be removed, if any are.
+    pub(super) fn reclaim(&self, log: LogNumber) -> Result<Option<SeqNum>, EngineError> {
+        let to = self.snapshot.get(&self.engine.reclaim, log.0.to_be_bytes())?;
+        Ok(to.map(|to| format::decode_number(&to).map(SeqNum::new)).transpose()?)
+    }
+
+    pub(super) fn last_number(&self) -> Result<u64, EngineError> {
+        let number = self.snapshot.get(&self.engine.state, LAST_NUMBER)?;
+        Ok(number.map(|number| format::decode_number(&number)).transpose()?.unwrap_or(0))
+    }
+}
+
+impl From<fjall::Error> for EngineError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::failed(error),
+            fjall::Error::Poisoned => {
+                Self::Failed("an earlier write or sync failed, or work in the background did".into())
+            }
+            fjall::Error::Locked => Self::Failed("the database is in use".into()),
+            fjall::Error::Storage(error) => Self::Damaged(format!("{error:?}")),
+            error => Self::Damaged(format!("{error:?}")),
+        }
+    }
+}
+
+impl From<LsmError> for EngineError {
+    fn from(error: LsmError) -> Self {
+        fjall::Error::from(error).into()
+    }
+}
+
+impl From<Damage> for EngineError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage.to_string())
+    }
+}
+
+impl EngineError {
+    fn failed(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// What it means for a call that was to read.
+    pub(super) fn of_read(self, what: impl std::fmt::Display) -> StoreError {
+        match self {
+            Self::Damaged(how) => StoreError::Damaged(format!("{what}: {how}").into()),
+            Self::Failed(how) => StoreError::NotDone(format!("{what} could not be read: {how}").into()),
+        }
+    }
+
+    /// Why nothing can be written any more.
+    pub(super) fn reason(&self) -> Arc<str> {
+        self.to_string().into()
+    }
+}

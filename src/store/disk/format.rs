@@ -1,0 +1,370 @@
+//! The bytes that stand in the database: keys and values of batches, heads and the meta table. Knows no database.
+//!
+//! ```text
+//! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE]
+//!        value   [version 1][checksum 8 LE][count][len, metered, time since the one before]*count[records]
+//! head   key     [stream id 16]
+//!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token 0..=36]
+//! meta   value   [version of the row 8 LE][value]
+//! ```
+//!
+//! * What a search needs to know of a batch stands in its key, because the engine keeps values apart from keys: seeking
+//!   by time, counting and trimming read no record.
+//! * `metered before` counts the log's records from its first on, so that sizes of ranges are differences.
+//! * Numbers of the index are varints; the first record's time counts from zero. The metered size must be kept, because
+//!   it cannot be told from an encrypted record.
+//! * A checksum (XXH3, 64 bits) covers all that follows it and, by its seed, the key: a value under another key's name is
+//!   as wrong as one with a flipped bit.
+
+use bytes::{Buf, BufMut, Bytes};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::types::{Batch, FencingToken, Head, Position, SeqNum, StoredEntry, Timestamp, layout};
+
+/// Of batches and heads. What is stored with another version is not read.
+const VERSION: u8 = 1;
+/// Bytes before what a checksum covers: version and checksum.
+const COVER_LEN: usize = 9;
+/// A head without its token.
+const HEAD_LEN: usize = 8 * 8;
+
+/// Which log a batch is part of: a number of this store, never given twice, also not to a stream that was deleted and
+/// made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct LogNumber(pub(super) u64);
+
+/// The key of a batch: where it lies, and what searches ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchKey {
+    pub(super) log: LogNumber,
+    pub(super) first: SeqNum,
+    pub(super) last_timestamp: Timestamp,
+    /// Metered bytes of all records of the log before this batch.
+    pub(super) metered_before: u64,
+}
+
+/// What the database knows of a stream beside its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StoredHead {
+    pub(super) log: LogNumber,
+    pub(super) head: Head,
+    /// Metered bytes of all records that the log ever had.
+    pub(super) appended: u64,
+    pub(super) released: Released,
+}
+
+/// How much of a log's beginning was let go of: up to the start of a batch, or to the tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Released {
+    /// Batches that begin before are no longer part of the log, whether or not they are still stored.
+    pub(super) to: SeqNum,
+    /// Metered bytes of them.
+    pub(super) metered: u64,
+}
+
+/// Why stored bytes are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("its format version {0} is unknown")]
+    Version(u8),
+    #[error("its checksum does not match")]
+    Checksum,
+    #[error("it is malformed")]
+    Malformed,
+    #[error("it is missing")]
+    Missing,
+}
+
+impl BatchKey {
+    pub(super) const LEN: usize = 32;
+
+    pub(super) fn of(log: LogNumber, batch: &Batch, metered_before: u64) -> Self {
+        Self { log, first: batch.first_seq_num(), last_timestamp: batch.end().timestamp, metered_before }
+    }
+
+    /// Sorts before the key of every batch of `log` that begins at `first` or later, and after all others of the log.
+    pub(super) fn lower(log: LogNumber, first: SeqNum) -> [u8; Self::LEN] {
+        Self { log, first, last_timestamp: Timestamp::new(0), metered_before: 0 }.to_bytes()
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let numbers = [self.log.0, self.first.get(), self.last_timestamp.get(), self.metered_before];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, Damage> {
+        if bytes.len() != Self::LEN {
+            return Err(Damage::Malformed);
+        }
+        Ok(Self {
+            log: LogNumber(bytes.get_u64()),
+            first: SeqNum::new(bytes.get_u64()),
+            last_timestamp: Timestamp::new(bytes.get_u64()),
+            metered_before: bytes.get_u64(),
+        })
+    }
+}
+
+/// The value of `batch` under `key`. The second and last copy of its records on their way to the disk.
+pub(super) fn encode_batch(key: &BatchKey, batch: &Batch) -> Bytes {
+    // Varints of lengths and sizes take three bytes at most; times are close together.
+    let index_len = 16 + 8 * batch.len();
+    let mut value = Vec::with_capacity(COVER_LEN + index_len + batch.records_bytes().len());
+    value.put_bytes(0, COVER_LEN);
+    layout::put_varint(&mut value, batch.len() as u64);
+    let mut before = 0;
+    for entry in batch.stored_index() {
+        layout::put_varint(&mut value, u64::from(entry.len));
+        layout::put_varint(&mut value, u64::from(entry.metered));
+        layout::put_varint(&mut value, entry.timestamp.get() - before);
+        before = entry.timestamp.get();
+    }
+    value.put_slice(batch.records_bytes());
+    cover(&mut value, &key.to_bytes());
+    value.into()
+}
+
+/// The batch of a key and its value, which it shares.
+pub(super) fn decode_batch(key: &BatchKey, value: Bytes) -> Result<Batch, Damage> {
+    let mut rest = uncover(&value, &key.to_bytes())?;
+    let index = take_index(&mut rest).ok_or(Damage::Malformed)?;
+    let records = value.slice(value.len() - rest.len()..);
+    let batch = Batch::from_stored(key.first, records, index.into_iter()).ok_or(Damage::Malformed)?;
+    match batch.end().timestamp == key.last_timestamp {
+        true => Ok(batch),
+        false => Err(Damage::Malformed),
+    }
+}
+
+fn take_index(rest: &mut &[u8]) -> Option<Vec<StoredEntry>> {
+    let count = usize::try_from(layout::take_varint(rest)?).ok()?;
+    // An entry takes at least three bytes, which bounds what is set aside for a count that is wrong.
+    let mut index = Vec::with_capacity(count.min(rest.len() / 3));
+    let mut before = 0u64;
+    for _ in 0..count {
+        let len = u32::try_from(layout::take_varint(rest)?).ok()?;
+        let metered = u32::try_from(layout::take_varint(rest)?).ok()?;
+        before = before.checked_add(layout::take_varint(rest)?)?;
+        index.push(StoredEntry { timestamp: Timestamp::new(before), len, metered });
+    }
+    Some(index)
+}
+
+impl StoredHead {
+    pub(super) fn encode(&self, key: &[u8]) -> Vec<u8> {
+        let Head { tail, fencing_token, trim_point } = &self.head;
+        let token = fencing_token.as_str();
+        let mut value = Vec::with_capacity(COVER_LEN + HEAD_LEN + token.len());
+        value.put_bytes(0, COVER_LEN);
+        value.put_u64(self.log.0);
+        value.put_u64(tail.seq_num.get());
+        value.put_u64(tail.timestamp.get());
+        value.put_u64(trim_point.get());
+        value.put_u64(self.appended);
+        value.put_u64(self.released.to.get());
+        value.put_u64(self.released.metered);
+        value.put_u64(token.len() as u64);
+        value.put_slice(token.as_bytes());
+        cover(&mut value, key);
+        value
+    }
+
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, Damage> {
+        let mut rest = uncover(value, key)?;
+        if rest.len() < HEAD_LEN {
+            return Err(Damage::Malformed);
+        }
+        let log = LogNumber(rest.get_u64());
+        let tail = Position::new(rest.get_u64(), rest.get_u64());
+        let trim_point = SeqNum::new(rest.get_u64());
+        let appended = rest.get_u64();
+        let released = Released { to: SeqNum::new(rest.get_u64()), metered: rest.get_u64() };
+        let token_len = rest.get_u64();
+        if token_len != rest.len() as u64 {
+            return Err(Damage::Malformed);
+        }
+        let token = std::str::from_utf8(rest).map_err(|_| Damage::Malformed)?;
+        let fencing_token = FencingToken::new(token).map_err(|_| Damage::Malformed)?;
+        Ok(Self { log, head: Head { tail, fencing_token, trim_point }, appended, released })
+    }
+
+    /// Metered bytes of what was not let go of.
+    pub(super) fn stored(&self) -> u64 {
+        self.appended.saturating_sub(self.released.metered)
+    }
+}
+
+/// Fills in version and checksum of what was written behind the room for them.
+fn cover(value: &mut [u8], key: &[u8]) {
+    let checksum = xxh3_64_with_seed(&value[COVER_LEN..], xxh3_64(key));
+    value[0] = VERSION;
+    value[1..COVER_LEN].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// What the checksum of `value` covers, if it matches.
+fn uncover<'a>(value: &'a [u8], key: &[u8]) -> Result<&'a [u8], Damage> {
+    let mut front = value;
+    if front.len() < COVER_LEN {
+        return Err(Damage::Malformed);
+    }
+    match (front.get_u8(), front.get_u64_le()) {
+        (VERSION, checksum) if checksum == xxh3_64_with_seed(front, xxh3_64(key)) => Ok(front),
+        (VERSION, _) => Err(Damage::Checksum),
+        (version, _) => Err(Damage::Version(version)),
+    }
+}
+
+/// The value of a row of the meta table.
+pub(super) fn encode_row(version: u64, value: &[u8]) -> Vec<u8> {
+    [&version.to_le_bytes(), value].concat()
+}
+
+/// Version and value of a row of the meta table.
+pub(super) fn decode_row(mut row: Bytes) -> Result<(u64, Bytes), Damage> {
+    match row.len() < 8 {
+        true => Err(Damage::Malformed),
+        false => Ok((row.get_u64_le(), row)),
+    }
+}
+
+/// A number on its own.
+pub(super) fn decode_number(bytes: &[u8]) -> Result<u64, Damage> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| Damage::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::testing::{self, Records, fencing_token};
+
+    fn stored() -> (BatchKey, Batch, Bytes) {
+        let batch = testing::batch(7, &[("a", 3), ("", 3), ("some longer body", 1 << 40)]);
+        let key = BatchKey::of(LogNumber(5), &batch, 100);
+        let value = encode_batch(&key, &batch);
+        (key, batch, value)
+    }
+
+    fn head() -> StoredHead {
+        StoredHead {
+            log: LogNumber(9),
+            head: Head {
+                tail: Position::new(12, 34),
+                fencing_token: fencing_token("a token of thirty-six bytes, no less"),
+                trim_point: SeqNum::new(3),
+            },
+            appended: 77,
+            released: Released { to: SeqNum::new(2), metered: 22 },
+        }
+    }
+
+    #[test]
+    fn a_batch_comes_back_and_shares_the_bytes() {
+        let (key, batch, value) = stored();
+        let found = decode_batch(&key, value.clone()).unwrap();
+        assert_eq!(format!("{found:?}"), format!("{batch:?}"));
+        assert_eq!(found.records_bytes(), batch.records_bytes());
+        assert!(found.stored_index().eq(batch.stored_index()));
+        assert!(value.as_ptr_range().contains(&found.records_bytes().as_ptr()), "the same bytes");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_wherever_it_is() {
+        let (key, _, value) = stored();
+        for i in 0..value.len() * 8 {
+            let mut bytes = value.to_vec();
+            bytes[i / 8] ^= 1 << (i % 8);
+            assert!(decode_batch(&key, bytes.into()).is_err(), "bit {i}");
+        }
+        for len in 0..value.len() {
+            assert!(decode_batch(&key, value.slice(..len)).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_batch_under_another_key_is_none() {
+        let (key, _, value) = stored();
+        for other in [
+            BatchKey { log: LogNumber(6), ..key },
+            BatchKey { first: SeqNum::new(8), ..key },
+            BatchKey { last_timestamp: Timestamp::new(3), ..key },
+            BatchKey { metered_before: 0, ..key },
+        ] {
+            assert_eq!(decode_batch(&other, value.clone()).unwrap_err(), Damage::Checksum);
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let (key, _, value) = stored();
+        let newer = [&[2], &value[1..]].concat();
+        assert_eq!(decode_batch(&key, newer.into()).unwrap_err(), Damage::Version(2));
+    }
+
+    #[test]
+    fn keys_sort_by_log_and_number() {
+        let key = |log, first, timestamp| {
+            let (first, last_timestamp) = (SeqNum::new(first), Timestamp::new(timestamp));
+            BatchKey { log: LogNumber(log), first, last_timestamp, metered_before: 3 }.to_bytes()
+        };
+        let sorted = [key(1, 0, 9), key(1, 1, 9), key(1, 256, 0), key(2, 0, 0), key(256, 0, 0)];
+        assert!(sorted.is_sorted());
+        let (log, first) = (LogNumber(1), SeqNum::new(1));
+        assert!(BatchKey::lower(log, first) > sorted[0] && BatchKey::lower(log, first) < sorted[1]);
+        assert_eq!(BatchKey::decode(&sorted[2]).unwrap().to_bytes(), sorted[2]);
+        assert_eq!(BatchKey::decode(&sorted[2][1..]), Err(Damage::Malformed));
+    }
+
+    #[test]
+    fn a_head_comes_back() {
+        for head in [head(), StoredHead { head: Head::default(), ..head() }] {
+            let value = head.encode(b"stream");
+            assert_eq!(StoredHead::decode(b"stream", &value), Ok(head));
+            assert_eq!(StoredHead::decode(b"another", &value), Err(Damage::Checksum));
+            for i in 0..value.len() * 8 {
+                let mut bytes = value.clone();
+                bytes[i / 8] ^= 1 << (i % 8);
+                assert!(StoredHead::decode(b"stream", &bytes).is_err(), "bit {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_the_meta_table_come_back() {
+        assert_eq!(decode_row(encode_row(7, b"value").into()), Ok((7, Bytes::from_static(b"value"))));
+        assert_eq!(decode_row(encode_row(u64::MAX, b"").into()), Ok((u64::MAX, Bytes::new())));
+        assert_eq!(decode_row(Bytes::from_static(b"short")), Err(Damage::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_batch_comes_back(first in any::<u64>(), steps in prop::collection::vec((any::<u64>(), 0usize..300), 1..20)) {
+            let mut records = Records::new();
+            let mut time = 0u64;
+            for (step, len) in steps {
+                time = time.saturating_add(step >> (step % 64));
+                records = records.record(Some(time), &[(b"name", b"value")], &vec![b'x'; len]);
+            }
+            let first = SeqNum::new(first.min(u64::MAX - 100));
+            let batch = Batch::sequence(&records.input().batch, first, Option::unwrap_or_default);
+            let key = BatchKey::of(LogNumber(1), &batch, 0);
+            let found = decode_batch(&key, encode_batch(&key, &batch)).unwrap();
+            prop_assert!(found.stored_index().eq(batch.stored_index()));
+            prop_assert_eq!(found.records_bytes(), batch.records_bytes());
+            prop_assert_eq!((found.start(), found.end(), found.metered()), (batch.start(), batch.end(), batch.metered()));
+        }
+
+        #[test]
+        fn garbage_is_no_batch_and_harms_nobody(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let (key, ..) = stored();
+            prop_assert!(decode_batch(&key, bytes.clone().into()).is_err());
+            // Past the checksum as well.
+            let _ = take_index(&mut &bytes[..]);
+        }
+    }
+}

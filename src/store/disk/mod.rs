@@ -1,0 +1,243 @@
+//! The durable store: an embedded database in a directory of its own, one thread that writes and syncs for all streams.
+//!
+//! ```text
+//!  append ─► queue ─► writer: one write, one sync ─► sinks        a batch and the head it leaves, in one write
+//!                        ▲
+//!  trim, delete, meta ───┤
+//!  reclaim: a few removals at a time                              the space of what was trimmed or deleted
+//!
+//!  read, seek, get, scan ─► readers: threads that look at what is durable
+//! ```
+//!
+//! * After a failed write or sync nothing is written any more: what the disk then holds is known only after the next
+//!   start.
+//! * Before the disk is full appends are refused, and taken again when there is room (`space`).
+//! * Opening reads no batch: a stream's head is read when the stream is opened.
+
+mod directory;
+mod engine;
+mod format;
+mod log;
+mod queue;
+mod readers;
+mod reading;
+mod reclaim;
+mod space;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::oneshot;
+
+use self::{
+    directory::DataDirectory,
+    engine::{Engine, EngineError},
+    format::{LogNumber, StoredHead},
+    log::{DiskLog, Log, Registry},
+    queue::{Queue, Request},
+    readers::Readers,
+    reclaim::Reclaim,
+    space::{Probe, Space},
+    table::DiskTable,
+    writer::{Numbers, Writer},
+};
+use super::{CommitSink, MetaStore, OpenLog, Store, StoreError, StoreFuture};
+use crate::types::StreamId;
+
+pub use directory::DirectoryError;
+
+/// Threads that read; while one waits for the disk, others serve from memory.
+const READERS: usize = 4;
+
+/// A store that keeps everything in a directory, which it has for itself.
+pub struct DiskStore {
+    shared: Arc<Shared>,
+    table: DiskTable,
+    reclaim: Arc<Reclaim>,
+    /// The writer, and what removes in the background.
+    threads: Vec<JoinHandle<()>>,
+    directory: DataDirectory,
+}
+
+/// What the store, its logs and its threads have in common.
+struct Shared {
+    queue: Arc<Queue>,
+    readers: Readers,
+    space: Space,
+    engine: Arc<Engine>,
+    registry: Arc<Registry>,
+    numbers: Arc<Numbers>,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The database in it cannot be opened.
+    #[error("the log in {path} cannot be opened: {reason}")]
+    Database {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl DiskStore {
+    /// Opens the store in `path`, made if it is not there. `cache` bytes of memory are for what is read often.
+    ///
+    /// Takes as long as reading the journal, of bounded size, whatever the store holds.
+    pub fn open(path: &Path, cache: usize) -> Result<Self, OpenError> {
+        Self::open_with(path, cache, |directory, engine| space::of_file_system(directory, engine))
+    }
+
+    fn open_with(
+        path: &Path,
+        cache: usize,
+        probe: impl FnOnce(&Path, &Arc<Engine>) -> Probe,
+    ) -> Result<Self, OpenError> {
+        let directory = DataDirectory::open(path)?;
+        let database = directory.database();
+        let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
+        let engine = Arc::new(Engine::open(&database, cache as u64).map_err(|error| failed(error.to_string()))?);
+        let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
+        let probe = probe(directory.path(), &engine);
+        Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
+    }
+
+    fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
+        let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
+        let shared = Arc::new(Shared {
+            queue: queue.clone(),
+            readers: Readers::start(READERS)?,
+            space: Space::new(probe)?,
+            engine: engine.clone(),
+            registry: Arc::default(),
+            numbers: Arc::new(Numbers::after(last)),
+        });
+        let table = DiskTable(shared.clone());
+        let mut store = Self { shared, table, reclaim: reclaim.clone(), threads: Vec::new(), directory };
+        let writer = Writer {
+            engine: engine.clone(),
+            queue: queue.clone(),
+            numbers: store.shared.numbers.clone(),
+            reclaim: reclaim.clone(),
+            noted_number: last,
+        };
+        // Whatever fails from here on, dropping `store` ends the threads that were started.
+        store.threads.push(reclaim::start(reclaim, engine, queue)?);
+        store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Shared {
+    /// Waits until everything that was accepted is written.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.push_barrier(done);
+        answered(answer).await
+    }
+
+    /// What is durable of `stream`.
+    async fn find(&self, stream: StreamId) -> Result<Option<StoredHead>, StoreError> {
+        let engine = self.engine.clone();
+        let look = move || -> Result<_, EngineError> {
+            let look = engine.look();
+            let head = look.head(stream)?;
+            head.as_ref().map(|head| reading::check_last(&look, head)).transpose()?;
+            Ok(head)
+        };
+        self.readers.run(move || look().map_err(|error| error.of_read(format_args!("stream {stream:?}")))).await
+    }
+}
+
+impl Store for DiskStore {
+    fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            // Someone may have let go of the log before all of it was written.
+            if let Some(before) = shared.registry.find(stream) {
+                before.end("the stream was opened again");
+                shared.settle().await?;
+            }
+            let found = shared.find(stream).await?;
+            let number = || LogNumber(shared.numbers.next());
+            let log = Log::open(&shared.registry, stream, found, number, sink);
+            let head = found.map(|found| found.head).unwrap_or_default();
+            Ok(OpenLog { log: Arc::new(DiskLog::new(shared.clone(), log)), head })
+        })
+    }
+
+    fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
+        let log = self.shared.registry.find(stream);
+        if let Some(log) = &log {
+            log.end("the stream was deleted");
+        }
+        let (done, answer) = oneshot::channel();
+        let pushed = self.shared.queue.push(Request::Delete { stream, log, done });
+        Box::pin(async move {
+            pushed?;
+            answered(answer).await
+        })
+    }
+
+    fn meta(&self) -> &dyn MetaStore {
+        &self.table
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.queue.check()
+    }
+
+    fn disk_used(&self) -> Option<u64> {
+        Some(self.shared.engine.disk_space())
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.shared.queue.close();
+        Box::pin(self.shared.settle())
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.reclaim.end();
+        self.shared.queue.end();
+        for thread in self.threads.drain(..) {
+            // One that panicked said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskStore").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+/// The writer's answer.
+async fn answered<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+    answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("the thread that writes to the disk ended".into())))
+}
+
+/// Locks; what is behind the locks here is whole between any two statements, so a panic elsewhere poisons nothing.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,242 @@
+//! What waits for the writer: in the order it came, within a budget. Knows nothing of what becomes of it.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    format::{BatchKey, LogNumber, Released, StoredHead},
+    locked,
+    log::Log,
+};
+use crate::{
+    store::{MetaWrite, StoreError, Version},
+    types::{SeqNum, StreamId},
+};
+
+/// Bytes of batches that may wait. Whoever appends has a budget of its own; this is for those who have none.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+const MOST_REQUESTS: usize = 1 << 18;
+/// Bytes after which the rest waits for the next write, so that the first need not wait for the last.
+const WRITE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Something to be written.
+pub(super) enum Request {
+    Append(Append),
+    /// To let go of the beginning of a log.
+    Trim {
+        log: Arc<Log>,
+        released: Released,
+        done: Reply<()>,
+    },
+    Delete {
+        stream: StreamId,
+        /// Its log, if that is open.
+        log: Option<Arc<Log>>,
+        done: Reply<()>,
+    },
+    /// To remove batches that were let go of.
+    Remove(Removal),
+    /// To write a row of the meta table, or to remove it.
+    Row {
+        key: Bytes,
+        value: Option<Bytes>,
+        expected: Version,
+        done: Reply<MetaWrite>,
+    },
+    /// Nothing: its answer comes after what came before it.
+    Barrier(Reply<()>),
+}
+
+/// A batch, as it will stand in the database, and the head it leaves behind.
+pub(super) struct Append {
+    pub(super) log: Arc<Log>,
+    pub(super) key: BatchKey,
+    pub(super) value: Bytes,
+    /// Without what is known of the released beginning, which may have changed when this is written.
+    pub(super) head: StoredHead,
+}
+
+/// Some batches of a log that begin before `to`.
+pub(super) struct Removal {
+    pub(super) log: LogNumber,
+    pub(super) batches: Vec<BatchKey>,
+    pub(super) to: SeqNum,
+    /// Whether these were all.
+    pub(super) progress: Progress,
+    pub(super) done: Reply<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    More,
+    Finished,
+}
+
+/// Where an answer is awaited.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// The queue of requests.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    bytes: usize,
+    phase: Phase,
+    writer: WriterState,
+}
+
+/// ```text
+/// Open ──► Closed     takes no more, what waits is written
+///   └────► Failed     takes no more, nothing is written
+/// ```
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Open,
+    Closed,
+    Failed(Arc<str>),
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum WriterState {
+    #[default]
+    Busy,
+    Waiting,
+    /// It is to end when nothing waits any more.
+    Ending,
+}
+
+impl Request {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.value.len(),
+            Self::Row { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len),
+            Self::Trim { .. } | Self::Delete { .. } | Self::Remove(_) | Self::Barrier(_) => 0,
+        }
+    }
+}
+
+impl Queue {
+    /// Whether requests are taken; the reason if not.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.lock().phase.check()
+    }
+
+    /// Puts `request` behind all others, if requests are taken.
+    pub(super) fn push(&self, request: Request) -> Result<(), StoreError> {
+        let waiting = self.lock();
+        waiting.phase.check()?;
+        waiting.check_room(request.bytes())?;
+        self.add(waiting, request);
+        Ok(())
+    }
+
+    /// Puts a barrier behind all others, also if nothing else is taken any more.
+    pub(super) fn push_barrier(&self, done: Reply<()>) {
+        let waiting = self.lock();
+        match &waiting.phase {
+            Phase::Failed(reason) => {
+                // Whoever does not wait for the answer does not need it.
+                let _ = done.send(Err(StoreError::Closed(reason.clone())));
+            }
+            Phase::Open | Phase::Closed => self.add(waiting, Request::Barrier(done)),
+        }
+    }
+
+    fn add(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
+        waiting.bytes += request.bytes();
+        waiting.requests.push_back(request);
+        // Waking is a system call: only for a writer that sleeps.
+        if waiting.writer == WriterState::Waiting {
+            waiting.writer = WriterState::Busy;
+            drop(waiting);
+            self.came.notify_one();
+        }
+    }
+
+    /// From now on takes no more requests.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        if let Phase::Open = waiting.phase {
+            waiting.phase = Phase::Closed;
+        }
+    }
+
+    /// From now on takes no more requests, for this reason; those that wait.
+    pub(super) fn fail(&self, reason: Arc<str>) -> VecDeque<Request> {
+        let mut waiting = self.lock();
+        waiting.phase = Phase::Failed(reason);
+        waiting.bytes = 0;
+        mem::take(&mut waiting.requests)
+    }
+
+    /// Tells the writer to end when it has written what waits.
+    pub(super) fn end(&self) {
+        self.close();
+        self.lock().writer = WriterState::Ending;
+        self.came.notify_one();
+    }
+
+    /// The requests for one write, as soon as there are any; none when the writer is to end.
+    pub(super) fn take(&self) -> Option<VecDeque<Request>> {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.writer == WriterState::Ending {
+                return None;
+            }
+            waiting.writer = WriterState::Waiting;
+            waiting = self.came.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Some(waiting.take_for_one_write())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        locked(&self.waiting)
+    }
+}
+
+impl Waiting {
+    fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
+        match self.requests.len() < MOST_REQUESTS && self.bytes + bytes <= MOST_BYTES {
+            true => Ok(()),
+            false => Err(StoreError::Full("too much waits to be written".into())),
+        }
+    }
+
+    fn take_for_one_write(&mut self) -> VecDeque<Request> {
+        if self.bytes <= WRITE_BYTES {
+            self.bytes = 0;
+            return mem::take(&mut self.requests);
+        }
+        let mut bytes = 0;
+        let over = self.requests.iter().position(|request| {
+            bytes += request.bytes();
+            bytes >= WRITE_BYTES
+        });
+        let rest = self.requests.split_off(over.map_or(self.requests.len(), |last| last + 1));
+        let taken = mem::replace(&mut self.requests, rest);
+        self.bytes -= taken.iter().map(Request::bytes).sum::<usize>();
+        taken
+    }
+}
+
+impl Phase {
+    fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Closed => Err(StoreError::Closed("the store was closed".into())),
+            Self::Failed(reason) => Err(StoreError::Closed(reason.clone())),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Removes what was let go of, a few batches at a time, and gives the space back: work that appends should not feel, and
+//! that goes on where a crash ended it. Knows which batches, and not why.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    engine::{Engine, EngineError},
+    format::{BatchKey, LogNumber},
+    locked,
+    queue::{Progress, Queue, Removal, Request},
+};
+use crate::{clock, store::StoreError, types::SeqNum};
+
+/// Batches that are removed in one write.
+const SLICE: usize = 512;
+/// After a slice, this many times as long as it took is left to others.
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_millis(100);
+/// Metered bytes that must have been removed before files are merged to give them back.
+const WORTH_MERGING: u64 = 64 * 1024 * 1024;
+
+/// What is to be removed.
+#[derive(Default)]
+pub(super) struct Reclaim {
+    tasks: Mutex<Tasks>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Tasks {
+    /// Of each log, the batches that begin before.
+    to_remove: BTreeMap<LogNumber, SeqNum>,
+    ended: bool,
+}
+
+impl Reclaim {
+    /// Batches that are no longer part of their logs.
+    pub(super) fn add(&self, released: Vec<(LogNumber, SeqNum)>) {
+        if released.is_empty() {
+            return;
+        }
+        let mut tasks = self.lock();
+        for (log, to) in released {
+            let before = tasks.to_remove.entry(log).or_insert(to);
+            *before = to.max(*before);
+        }
+        drop(tasks);
+        self.came.notify_one();
+    }
+
+    /// Tells the thread to leave the rest for the next start.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.came.notify_one();
+    }
+
+    /// Removes what there is to remove, until the end.
+    pub(super) fn run(&self, engine: &Engine, queue: &Queue) {
+        let mut remover = Remover { reclaim: self, engine, queue, removed: 0 };
+        while let Some((log, to)) = self.next() {
+            if let Err(error) = remover.remove(log, to) {
+                // It is still noted in the database, and done after the next start.
+                tracing::warn!(%error, "removing what was trimmed or deleted failed");
+            }
+            remover.give_back_if_worth_it();
+        }
+    }
+
+    /// Waits for the next task and takes it.
+    fn next(&self) -> Option<(LogNumber, SeqNum)> {
+        let mut tasks = self.lock();
+        loop {
+            if tasks.ended {
+                return None;
+            }
+            if let Some(task) = tasks.to_remove.pop_first() {
+                return Some(task);
+            }
+            tasks = self.came.wait(tasks).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().to_remove.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        locked(&self.tasks)
+    }
+}
+
+struct Remover<'a> {
+    reclaim: &'a Reclaim,
+    engine: &'a Engine,
+    queue: &'a Queue,
+    /// Metered bytes removed since files were last merged.
+    removed: u64,
+}
+
+impl Remover<'_> {
+    /// Removes the batches of `log` that begin before `to`.
+    fn remove(&mut self, log: LogNumber, to: SeqNum) -> Result<(), StoreError> {
+        let mut from = SeqNum::FIRST;
+        while !self.reclaim.has_ended() {
+            let began = clock::instant();
+            let slice = self.slice(log, from, to).map_err(|error| error.of_read("what is to be removed"))?;
+            let progress = if slice.len() < SLICE { Progress::Finished } else { Progress::More };
+            if let ([first, ..], [.., last]) = (&slice[..], &slice[..]) {
+                self.removed += last.metered_before - first.metered_before;
+                from = last.first.saturating_add(1);
+            }
+            let (done, answer) = oneshot::channel();
+            self.queue.push(Request::Remove(Removal { log, batches: slice, to, progress, done }))?;
+            answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::Closed("the writer ended".into())))?;
+            if progress == Progress::Finished {
+                break;
+            }
+            rest(began);
+        }
+        Ok(())
+    }
+
+    fn slice(&self, log: LogNumber, from: SeqNum, to: SeqNum) -> Result<Vec<BatchKey>, EngineError> {
+        self.engine.look().batch_keys(log, from, to).take(SLICE).collect()
+    }
+
+    /// Merges files once enough was removed and nothing else is to be.
+    fn give_back_if_worth_it(&mut self) {
+        if self.removed < WORTH_MERGING || !self.reclaim.is_empty() {
+            return;
+        }
+        self.removed = 0;
+        if let Err(error) = self.engine.give_back(|| self.reclaim.has_ended()) {
+            tracing::warn!(%error, "giving back the space of what was removed failed");
+        }
+    }
+}
+
+fn rest(began: Instant) {
+    let took = clock::instant().saturating_duration_since(began);
+    thread::sleep((took * REST).min(LONGEST_REST));
+}
+
+/// Starts the thread, with what an earlier run of the store left to do.
+pub(super) fn start(
+    reclaim: Arc<Reclaim>,
+    engine: Arc<Engine>,
+    queue: Arc<Queue>,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("log-reclaim".into()).spawn(move || {
+        match engine.look().reclaims() {
+            Ok(left) => reclaim.add(left),
+            Err(error) => tracing::warn!(%error, "what was left to be removed cannot be read"),
+        }
+        reclaim.run(&engine, &queue);
+    })
+}

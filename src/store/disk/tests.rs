@@ -1,0 +1,351 @@
+//! The store contract on disk, and what is this store's own: reopening, damage, space, removal.
+
+mod model;
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use futures::executor::block_on;
+use tempfile::TempDir;
+
+use super::{
+    DiskStore, OpenError,
+    engine::Engine,
+    format::{BatchKey, LogNumber},
+    space::Free,
+};
+use crate::{
+    store::{
+        CommitSink, Store, StoreError, StreamLog, Version,
+        contract::{Backend, suite},
+    },
+    types::{Batch, Head, SeqNum, StreamId, testing},
+};
+
+const CACHE: usize = 8 * 1024 * 1024;
+
+struct OnDisk {
+    // Dropped in this order.
+    store: DiskStore,
+    directory: Arc<TempDir>,
+}
+
+impl OnDisk {
+    fn open(directory: Arc<TempDir>) -> Self {
+        Self { store: DiskStore::open(directory.path(), CACHE).unwrap(), directory }
+    }
+}
+
+impl Backend for OnDisk {
+    fn create() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    fn create_limited(_bytes: usize) -> Option<Self> {
+        // The limit is the disk's.
+        None
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn reopen(self) -> Option<Self> {
+        let Self { store, directory } = self;
+        drop(store);
+        Some(Self::open(directory))
+    }
+}
+
+suite!(super::OnDisk);
+
+/// What was reported of a log.
+#[derive(Default)]
+struct Reports {
+    last: Mutex<Option<Result<SeqNum, StoreError>>>,
+    came: Condvar,
+}
+
+impl Reports {
+    fn wait_for(&self, end: SeqNum) -> Result<(), StoreError> {
+        let last = self.last.lock().unwrap();
+        let missing = |last: &mut Option<_>| match last {
+            None => true,
+            Some(Ok(reported)) => *reported < end,
+            Some(Err(_)) => false,
+        };
+        let (last, timeout) = self.came.wait_timeout_while(last, Duration::from_secs(30), missing).unwrap();
+        assert!(!timeout.timed_out(), "{end} was not reported");
+        last.clone().unwrap().map(|_| ())
+    }
+
+    fn add(&self, report: Result<SeqNum, StoreError>) {
+        *self.last.lock().unwrap() = Some(report);
+        self.came.notify_all();
+    }
+}
+
+impl CommitSink for Reports {
+    fn durable(&self, end: SeqNum) {
+        self.add(Ok(end));
+    }
+
+    fn failed(&self, error: StoreError) {
+        self.add(Err(error));
+    }
+}
+
+/// A log that is appended to, one batch after the other.
+struct Writer {
+    log: Arc<dyn StreamLog>,
+    head: Head,
+    reports: Arc<Reports>,
+}
+
+impl Writer {
+    fn open(store: &dyn Store, stream: u128) -> Self {
+        let reports = Arc::new(Reports::default());
+        let opened = block_on(store.open(StreamId::new(stream), reports.clone())).unwrap();
+        Self { log: opened.log, head: opened.head, reports }
+    }
+
+    fn append(&mut self, body: &str) -> Result<Batch, StoreError> {
+        let batch = testing::batch(self.head.tail.seq_num.get(), &[(body, 1)]);
+        let head = Head { tail: batch.end(), ..self.head };
+        self.log.append(batch.clone(), head)?;
+        self.head = head;
+        self.reports.wait_for(batch.end().seq_num)?;
+        Ok(batch)
+    }
+
+    fn read(&self, from: u64) -> Result<usize, StoreError> {
+        block_on(self.log.read(SeqNum::new(from), usize::MAX)).map(|batches| batches.len())
+    }
+}
+
+/// Tries until `done`, which something in the background brings about.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if done() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what}, it was not seen to happen");
+}
+
+fn with_engine<T>(directory: &Path, look: impl FnOnce(&Engine) -> T) -> T {
+    look(&Engine::open(&directory.join("log"), CACHE as u64).unwrap())
+}
+
+/// How many batches stand in the database, of whatever log.
+fn batches_in(engine: &Engine) -> usize {
+    let all = |log| engine.look().batch_keys(LogNumber(log), SeqNum::FIRST, SeqNum::MAX).count();
+    (0..100).map(all).sum()
+}
+
+#[test]
+fn one_directory_serves_one_store() {
+    let disk = OnDisk::create();
+    let refused = DiskStore::open(disk.directory.path(), CACHE).unwrap_err();
+    assert!(matches!(refused, OpenError::Directory(_)), "{refused}");
+}
+
+#[test]
+fn a_database_that_was_never_finished_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(super::DataDirectory::open(directory.path()).unwrap());
+    std::fs::create_dir_all(directory.path().join("log/keyspaces")).unwrap();
+    std::fs::write(directory.path().join("log/0.jnl"), "").unwrap();
+    let store = DiskStore::open(directory.path(), CACHE).unwrap();
+    Writer::open(&store, 1).append("x").unwrap();
+}
+
+#[test]
+fn a_damaged_batch_is_reported_and_its_neighbours_are_not() {
+    let disk = OnDisk::create();
+    let (mut damaged, mut whole) = (Writer::open(&disk.store, 1), Writer::open(&disk.store, 2));
+    let batches: Vec<_> = (0..3).map(|_| damaged.append("of the first").unwrap()).collect();
+    whole.append("of the second").unwrap();
+    drop((damaged, whole));
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    with_engine(directory.path(), |engine| {
+        let (key, _) = batches.iter().fold((None, 0), |(_, before), batch| {
+            (Some(BatchKey::of(LogNumber(1), batch, before)), before + batch.metered() as u64)
+        });
+        let mut writing = engine.write();
+        writing.put_batch(&key.unwrap(), vec![1; 40].into());
+        writing.commit().unwrap();
+    });
+    let disk = OnDisk::open(directory);
+    let (mut damaged, whole) = (Writer::open(&disk.store, 1), Writer::open(&disk.store, 2));
+    let found = damaged.read(0).unwrap_err();
+    assert!(matches!(found, StoreError::Damaged(_)), "{found}");
+    assert_eq!(block_on(damaged.log.read(SeqNum::FIRST, 1)).unwrap().len(), 1, "what lies before is whole");
+    assert_eq!(whole.read(0), Ok(1));
+    damaged.append("more").unwrap();
+    assert_eq!(damaged.read(3), Ok(1), "and so is what comes after");
+}
+
+#[test]
+fn a_missing_batch_is_damage() {
+    for missing in 0..3 {
+        let disk = OnDisk::create();
+        let mut writer = Writer::open(&disk.store, 1);
+        let mut before = 0;
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            let batch = writer.append("x").unwrap();
+            keys.push(BatchKey::of(LogNumber(1), &batch, before));
+            before += batch.metered() as u64;
+        }
+        drop(writer);
+        let OnDisk { store, directory } = disk;
+        drop(store);
+        with_engine(directory.path(), |engine| {
+            let mut writing = engine.write();
+            writing.remove_batch(&keys[missing]);
+            writing.commit().unwrap();
+        });
+        let disk = OnDisk::open(directory);
+        let damaged = Writer::open(&disk.store, 1).read(0).unwrap_err();
+        assert!(matches!(damaged, StoreError::Damaged(_)), "without batch {missing}: {damaged}");
+    }
+}
+
+#[test]
+fn what_was_trimmed_or_deleted_is_removed() {
+    let disk = OnDisk::create();
+    let mut writers: Vec<_> = (0..3).map(|stream| Writer::open(&disk.store, stream)).collect();
+    for _ in 0..700 {
+        writers.iter_mut().for_each(|writer| {
+            let batch = testing::batch(writer.head.tail.seq_num.get(), &[("x", 1)]);
+            writer.head.tail = batch.end();
+            writer.log.append(batch, writer.head).unwrap();
+        });
+    }
+    block_on(writers[0].log.trim(SeqNum::new(690))).unwrap();
+    block_on(disk.store.delete(StreamId::new(1))).unwrap();
+    let engine = &disk.store.shared.engine;
+    eventually("removal", || batches_in(engine) == 710);
+    eventually("the end of the removal", || engine.look().reclaims().unwrap().is_empty());
+    assert_eq!((writers[0].read(690), writers[1].read(0), writers[2].read(0)), (Ok(10), Ok(0), Ok(700)));
+}
+
+#[test]
+fn removal_goes_on_after_a_restart() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    (0..3).for_each(|_| drop(writer.append("x").unwrap()));
+    drop(writer);
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    with_engine(directory.path(), |engine| {
+        // As a crash leaves it between the trim and the removal.
+        let mut writing = engine.write();
+        writing.put_reclaim(LogNumber(1), SeqNum::new(2));
+        writing.commit().unwrap();
+        assert_eq!(batches_in(engine), 3);
+    });
+    let disk = OnDisk::open(directory);
+    eventually("removal", || batches_in(&disk.store.shared.engine) == 1);
+}
+
+#[test]
+fn space_comes_back() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    let body = "x".repeat(1_000_000);
+    (0..100).for_each(|_| drop(writer.append(&body).unwrap()));
+    block_on(writer.log.trim(SeqNum::new(99))).unwrap();
+    let used = || disk.store.disk_used().unwrap();
+    eventually("space to come back", || used() < 4_000_000);
+    assert_eq!(writer.read(99), Ok(1));
+}
+
+/// A store on a disk with so many free bytes.
+fn store_with(directory: &Path, free: &Arc<AtomicU64>) -> DiskStore {
+    let free = free.clone();
+    let probe = move || Ok::<_, io::Error>(Free { free: free.load(Relaxed), total: 1 << 30 });
+    DiskStore::open_with(directory, CACHE, |_, _| Box::new(probe)).unwrap()
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(100 << 20));
+    let store = store_with(directory.path(), &free);
+    let mut writer = Writer::open(&store, 1);
+    let full = writer.append("x").unwrap_err();
+    assert!(matches!(full, StoreError::Full(_)), "{full}");
+    assert_eq!(writer.read(0), Ok(0));
+    let row = block_on(store.meta().put(b"key", "value".into(), Version::ABSENT));
+    assert!(row.is_ok(), "the catalogue may still change: {row:?}");
+    store.health().unwrap();
+    free.store(1 << 30, Relaxed);
+    eventually("room", || writer.append("x").is_ok());
+    assert_eq!(writer.read(0), Ok(1));
+}
+
+#[test]
+fn a_commit_that_trims_passes_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 30));
+    let store = store_with(directory.path(), &free);
+    let mut writer = Writer::open(&store, 1);
+    writer.append("x").unwrap();
+    free.store(100 << 20, Relaxed);
+    eventually("a full disk", || writer.append("x").is_err());
+    writer.head.trim_point = writer.head.tail.seq_num;
+    let batch = testing::batch(writer.head.tail.seq_num.get(), &[("trim", 1)]);
+    let head = Head { tail: batch.end(), ..writer.head };
+    let before = Writer { head: Head { trim_point: SeqNum::FIRST, ..writer.head }, ..writer };
+    before.log.append(batch, head).unwrap();
+    before.reports.wait_for(head.tail.seq_num).unwrap();
+}
+
+#[test]
+fn numbers_are_not_given_again_after_a_restart() {
+    let disk = OnDisk::create();
+    (0..3).for_each(|stream| drop(Writer::open(&disk.store, stream).append("x").unwrap()));
+    let highest = disk.store.shared.numbers.next();
+    // Given, and never used for anything that was written.
+    let disk = disk.reopen().unwrap();
+    assert!(disk.store.shared.numbers.next() >= highest);
+}
+
+#[test]
+fn the_writer_reports_each_log_once_a_write() {
+    #[derive(Default)]
+    struct Counting(AtomicU64, Reports);
+    impl CommitSink for Counting {
+        fn durable(&self, end: SeqNum) {
+            self.0.fetch_add(1, Relaxed);
+            self.1.durable(end);
+        }
+
+        fn failed(&self, error: StoreError) {
+            panic!("{error}");
+        }
+    }
+    let disk = OnDisk::create();
+    let sink = Arc::new(Counting::default());
+    let log = block_on(disk.store.open(StreamId::new(1), sink.clone())).unwrap().log;
+    for i in 0..5000 {
+        let batch = testing::batch(i, &[("x", 1)]);
+        let head = Head { tail: batch.end(), ..Head::default() };
+        log.append(batch, head).unwrap();
+    }
+    sink.1.wait_for(SeqNum::new(5000)).unwrap();
+    let reports = sink.0.load(Relaxed);
+    assert!(reports < 5000, "{reports} reports of 5000 batches: nothing was written together");
+}

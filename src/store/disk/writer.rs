@@ -1,0 +1,360 @@
+//! The one thread that writes: takes what waits, of all streams, writes it at once, syncs once, and reports.
+//!
+//! ```text
+//! queue ──► requests ──► Commit: each key once ──► write, sync ──► durable heads, sinks, answers
+//!                                                      └─ fails ──► everything fails, for good
+//! ```
+//!
+//! It knows the order of things, and neither how they are encoded nor who waits for them.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+
+use super::{
+    engine::{Engine, EngineError, Look, Writing},
+    format::{LogNumber, Released, StoredHead},
+    log::Log,
+    queue::{Append, Progress, Queue, Removal, Reply, Request},
+    reclaim::Reclaim,
+};
+use crate::{
+    store::{MetaWrite, StoreError, Version},
+    types::{SeqNum, StreamId},
+};
+
+/// Numbers for logs and versions, each given once in the life of the store.
+#[derive(Debug)]
+pub(super) struct Numbers(AtomicU64);
+
+impl Numbers {
+    /// Those after `last`.
+    pub(super) const fn after(last: u64) -> Self {
+        Self(AtomicU64::new(last))
+    }
+
+    /// The next one. It counts as given when something is written after it was.
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed) + 1
+    }
+
+    fn last(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The writer and all it needs.
+pub(super) struct Writer {
+    pub(super) engine: Arc<Engine>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) reclaim: Arc<Reclaim>,
+    /// The last number that is written down as given.
+    pub(super) noted_number: u64,
+}
+
+impl Writer {
+    /// Writes until the queue ends.
+    pub(super) fn run(mut self) {
+        let _fails_if_this_panics = FailOnPanic(self.queue.clone());
+        while let Some(requests) = self.queue.take() {
+            if let Err((reason, requests)) = self.write(requests) {
+                tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
+                let waiting = self.queue.fail(reason.clone());
+                fail_all(requests.into_iter().chain(waiting.into_iter().map(Outcome::unwritten)), &reason);
+            }
+        }
+    }
+
+    fn write(&mut self, requests: VecDeque<Request>) -> Result<(), (Arc<str>, Vec<Outcome>)> {
+        let mut commit = Commit::new(&self.engine, &self.numbers);
+        for request in requests {
+            commit.add(request);
+        }
+        match commit.write(&mut self.noted_number) {
+            Ok(committed) => {
+                committed.report(&self.reclaim);
+                Ok(())
+            }
+            Err((error, outcomes)) => Err((error.reason(), outcomes)),
+        }
+    }
+}
+
+/// A panic of the writer, or of a sink that it called, must not leave anyone waiting.
+struct FailOnPanic(Arc<Queue>);
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason: Arc<str> = "the thread that writes to the disk panicked".into();
+            fail_all(self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten), &reason);
+        }
+    }
+}
+
+/// Requests on their way to becoming one write.
+struct Commit<'a> {
+    look: Look<'a>,
+    engine: &'a Engine,
+    writing: Writing<'a>,
+    numbers: &'a Numbers,
+    streams: Vec<StreamChange>,
+    by_stream: HashMap<StreamId, usize>,
+    rows: HashMap<Bytes, Row>,
+    reclaims: HashMap<LogNumber, Option<SeqNum>>,
+    outcomes: Vec<Outcome>,
+}
+
+/// What becomes of a stream's head.
+struct StreamChange {
+    stream: StreamId,
+    head: Option<StoredHead>,
+    log: Option<Arc<Log>>,
+}
+
+/// A row as it will stand after the write.
+struct Row {
+    version: u64,
+    value: Option<Bytes>,
+}
+
+/// Whom to tell, and what, when the write is durable.
+enum Outcome {
+    Appended { log: Arc<Log>, end: SeqNum },
+    Done(Reply<()>),
+    Row(Reply<MetaWrite>, MetaWrite),
+}
+
+impl<'a> Commit<'a> {
+    fn new(engine: &'a Engine, numbers: &'a Numbers) -> Self {
+        Self {
+            look: engine.look(),
+            engine,
+            writing: engine.write(),
+            numbers,
+            streams: Vec::new(),
+            by_stream: HashMap::new(),
+            rows: HashMap::new(),
+            reclaims: HashMap::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Append(append) => self.append(append),
+            Request::Trim { log, released, done } => self.trim(log, released, done),
+            Request::Delete { stream, log, done } => self.delete(stream, log, done),
+            Request::Remove(removal) => self.remove(removal),
+            Request::Row { key, value, expected, done } => self.row(key, value, expected, done),
+            Request::Barrier(done) => self.outcomes.push(Outcome::Done(done)),
+        }
+    }
+
+    fn append(&mut self, Append { log, key, value, head }: Append) {
+        self.writing.put_batch(&key, value);
+        let released = self.head_of(&log).map_or(Released::default(), |head| head.released);
+        let end = head.head.tail.seq_num;
+        self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log.clone()));
+        self.outcomes.push(Outcome::Appended { log, end });
+    }
+
+    fn trim(&mut self, log: Arc<Log>, released: Released, done: Reply<()>) {
+        if let Some(head) = self.head_of(&log).filter(|head| head.released.to < released.to) {
+            self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log));
+            self.reclaims.insert(head.log, Some(released.to));
+        }
+        self.outcomes.push(Outcome::Done(done));
+    }
+
+    fn delete(&mut self, stream: StreamId, log: Option<Arc<Log>>, done: Reply<()>) {
+        let found = match self.by_stream.get(&stream) {
+            Some(&place) => Ok(self.streams[place].head),
+            None => self.look.head(stream),
+        };
+        match found {
+            Ok(head) => {
+                if let Some(head) = head {
+                    self.reclaims.insert(head.log, Some(SeqNum::MAX));
+                    self.change(stream, None, log);
+                }
+                self.outcomes.push(Outcome::Done(done));
+            }
+            Err(error) => answer(done, Err(error.of_read(format_args!("the head of stream {stream:?}")))),
+        }
+    }
+
+    fn remove(&mut self, Removal { log, batches, to, progress, done }: Removal) {
+        for batch in &batches {
+            self.writing.remove_batch(batch);
+        }
+        if progress == Progress::Finished {
+            let noted = match self.reclaims.get(&log) {
+                Some(&noted) => Ok(noted),
+                None => self.look.reclaim(log),
+            };
+            // More may have been let go of since.
+            if noted.is_ok_and(|noted| noted.is_some_and(|noted| noted <= to)) {
+                self.reclaims.insert(log, None);
+            }
+        }
+        self.outcomes.push(Outcome::Done(done));
+    }
+
+    fn row(&mut self, key: Bytes, value: Option<Bytes>, expected: Version, done: Reply<MetaWrite>) {
+        let version = match self.version_of(&key) {
+            Ok(version) => version,
+            Err(error) => return answer(done, Err(error.of_read("a row of the meta table"))),
+        };
+        if version != expected {
+            return self.outcomes.push(Outcome::Row(done, MetaWrite::Conflict));
+        }
+        let version = if value.is_some() { self.numbers.next() } else { Version::ABSENT.0 };
+        self.rows.insert(key, Row { version, value });
+        self.outcomes.push(Outcome::Row(done, MetaWrite::Done(Version(version))));
+    }
+
+    fn version_of(&self, key: &[u8]) -> Result<Version, EngineError> {
+        let version = match self.rows.get(key) {
+            Some(row) => Some(row.version),
+            None => self.look.row(key)?.map(|(version, _)| version),
+        };
+        Ok(version.map_or(Version::ABSENT, Version))
+    }
+
+    /// The head that the requests so far leave to `log`; none if it has none, or no more.
+    fn head_of(&self, log: &Log) -> Option<StoredHead> {
+        let head = match self.by_stream.get(&log.stream()) {
+            Some(&place) => self.streams[place].head,
+            None => log.durable(),
+        };
+        // The stream may have been deleted and made again.
+        head.filter(|head| head.log == log.number())
+    }
+
+    fn change(&mut self, stream: StreamId, head: Option<StoredHead>, log: Option<Arc<Log>>) {
+        let place = *self.by_stream.entry(stream).or_insert(self.streams.len());
+        match self.streams.get_mut(place) {
+            Some(change) => {
+                change.head = head;
+                change.log = log.or(change.log.take());
+            }
+            None => self.streams.push(StreamChange { stream, head, log }),
+        }
+    }
+
+    /// Writes what the requests came to, and syncs.
+    fn write(mut self, noted_number: &mut u64) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+        for StreamChange { stream, head, .. } in &self.streams {
+            match head {
+                Some(head) => self.writing.put_head(*stream, head),
+                None => self.writing.remove_head(*stream),
+            }
+        }
+        for (key, Row { version, value }) in self.rows {
+            match value {
+                Some(value) => self.writing.put_row(key, version, &value),
+                None => self.writing.remove_row(key),
+            }
+        }
+        let mut reclaims = Vec::new();
+        for (log, to) in self.reclaims {
+            match to {
+                Some(to) => {
+                    self.writing.put_reclaim(log, to);
+                    reclaims.push((log, to));
+                }
+                None => self.writing.remove_reclaim(log),
+            }
+        }
+        let committed = Committed { streams: self.streams, outcomes: self.outcomes, reclaims };
+        if self.writing.is_empty() {
+            return Ok(committed);
+        }
+        let last_number = self.numbers.last();
+        if last_number > *noted_number {
+            self.writing.put_last_number(last_number);
+        }
+        match self.engine.wait_for_room().and_then(|()| self.writing.commit()) {
+            Ok(()) => {
+                *noted_number = last_number;
+                Ok(committed)
+            }
+            Err(error) => Err((error, committed.outcomes)),
+        }
+    }
+}
+
+/// What was written.
+struct Committed {
+    streams: Vec<StreamChange>,
+    outcomes: Vec<Outcome>,
+    reclaims: Vec<(LogNumber, SeqNum)>,
+}
+
+impl Committed {
+    /// Tells everyone, in the order in which they asked; of one stream's appends, the last is told.
+    fn report(self, reclaim: &Reclaim) {
+        for StreamChange { head, log, .. } in self.streams {
+            if let Some(log) = log {
+                log.set_durable(head);
+            }
+        }
+        reclaim.add(self.reclaims);
+        let mut last_of = HashMap::new();
+        for (place, outcome) in self.outcomes.iter().enumerate() {
+            if let Outcome::Appended { log, .. } = outcome {
+                last_of.insert(log.number(), place);
+            }
+        }
+        for (place, outcome) in self.outcomes.into_iter().enumerate() {
+            match outcome {
+                Outcome::Appended { log, end } if last_of.get(&log.number()) == Some(&place) => log.sink().durable(end),
+                Outcome::Appended { .. } => {}
+                Outcome::Done(done) => answer(done, Ok(())),
+                Outcome::Row(done, write) => answer(done, Ok(write)),
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// What would have become of `request`.
+    fn unwritten(request: Request) -> Self {
+        match request {
+            Request::Append(Append { log, head, .. }) => Self::Appended { log, end: head.head.tail.seq_num },
+            Request::Trim { done, .. } | Request::Delete { done, .. } | Request::Barrier(done) => Self::Done(done),
+            Request::Remove(removal) => Self::Done(removal.done),
+            Request::Row { done, .. } => Self::Row(done, MetaWrite::Conflict),
+        }
+    }
+}
+
+/// Tells everyone that it may have happened and nothing more will; each log once.
+fn fail_all(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) {
+    let failed = || StoreError::Unknown(reason.clone());
+    let mut told = HashMap::new();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Appended { log, .. } => {
+                if told.insert(log.number(), ()).is_none() {
+                    log.sink().failed(failed());
+                }
+            }
+            Outcome::Done(done) => answer(done, Err(failed())),
+            Outcome::Row(done, _) => answer(done, Err(failed())),
+        }
+    }
+}
+
+fn answer<T>(done: Reply<T>, result: Result<T, StoreError>) {
+    // Whoever does not wait for the answer does not need it.
+    let _ = done.send(result);
+}
