@@ -22,6 +22,7 @@ use fjall::{
 use super::{
     directory::{create, sync_directories},
     format::{self, BatchKey, Damage, LogNumber, StoredHead},
+    journal::{self, JournalError},
 };
 use crate::{
     store::StoreError,
@@ -73,6 +74,10 @@ impl Engine {
     /// Opens the database in `directory`, made if it is not there, with `cache` bytes for what is read often.
     pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, EngineError> {
         clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
+        journal::repair(directory).map_err(|error| match error {
+            JournalError::Damaged { .. } => EngineError::Damaged(error.to_string()),
+            JournalError::Io { .. } => EngineError::Failed(error.to_string()),
+        })?;
         let db = Database::builder(directory)
             .cache_size(cache)
             .max_journaling_size(JOURNAL)

@@ -17,6 +17,7 @@
 mod directory;
 mod engine;
 mod format;
+mod journal;
 mod log;
 mod queue;
 mod readers;
