@@ -114,7 +114,7 @@ impl Account {
         let request = ReadRequest {
             start: ReadStart::SeqNum(SeqNum::FIRST),
             bounds: ReadBounds { count: Some((tail - trim_point) as u64), ..ReadBounds::default() },
-            wait: Some(Duration::from_secs(30)),
+            wait: Some(Duration::from_secs(5)),
             clamp: false,
         };
         let mut session = client.read_session(&self.stream, request, ReadOptions::default());
