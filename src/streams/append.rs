@@ -87,11 +87,6 @@ impl AppendSession {
         matches!(self.state, State::Open)
     }
 
-    /// Inputs accepted and not acknowledged yet.
-    pub fn in_flight(&self) -> usize {
-        self.accepted.len()
-    }
-
     /// Puts `input` into the stream as soon as there are bytes to be had from the process's budget for it.
     ///
     /// While this is pending, acks of earlier inputs go on. What becomes of the input, [`AppendSession::poll_ack`] tells.

@@ -38,7 +38,7 @@ use crate::{
     sequence::ReadMode,
     store::{Store, StoreError},
     telemetry::CommitLatency,
-    types::{AppendAck, AppendInput, BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    types::{BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
     usage::{self, Usage, UsageConfig},
 };
 
@@ -158,16 +158,6 @@ impl Streams {
     ) -> Result<ReadSession, Failure> {
         let cipher = stream.record_cipher(key)?;
         ReadSession::open(stream, cipher, request, ReadMode::Session).await
-    }
-
-    /// Appends one batch and waits until it is durable.
-    pub async fn append(
-        &self,
-        stream: Arc<Stream>,
-        key: Option<&KeyMaterial>,
-        input: &AppendInput,
-    ) -> Result<AppendAck, Failure> {
-        self.append_session(stream, key)?.append(input).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.

@@ -18,9 +18,9 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendInput, BasinConfig, Batch, Compression, Head, Metric, MetricQuery, Operations, Position, Provision,
-        ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet, TimeRange,
-        Timestamp, TimestampingMode, testing,
+        AppendAck, AppendInput, BasinConfig, Batch, Compression, Head, Metric, MetricQuery, Operations, Position,
+        Provision, ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet,
+        TimeRange, Timestamp, TimestampingMode, testing,
     },
 };
 

@@ -206,23 +206,6 @@ fn header(field: Field<'_>) -> Result<(&[u8], &[u8]), ProtobufError> {
     Ok((name, value))
 }
 
-/// The canonical form of `records`: timestamp, headers, body each.
-pub fn canonical_records<'a, H>(records: impl IntoIterator<Item = (Option<Timestamp>, H, &'a [u8])>) -> RecordsWriter
-where
-    H: IntoIterator<Item = (&'a [u8], &'a [u8]), IntoIter: Clone>,
-{
-    let mut writer = RecordsWriter::new();
-    for (timestamp, headers, body) in records {
-        writer.push(timestamp, headers, body);
-    }
-    writer
-}
-
-/// The batch of records that [`canonical_records`] wrote.
-pub fn batch_from_canonical(records: RecordsWriter) -> Result<AppendBatch, BatchError> {
-    records.into_batch()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};

@@ -49,9 +49,7 @@ pub mod usage;
 mod worked_frames;
 
 pub use ack::{AckError, decode_append_ack, encode_append_ack, put_append_ack};
-pub use append_input::{
-    InputError, RecordsWriter, append_input_of_frame, batch_from_canonical, canonical_records, decode_append_input,
-};
+pub use append_input::{InputError, RecordsWriter, append_input_of_frame, decode_append_input};
 pub use compress::{COMPRESSION_THRESHOLD, DeflateError, InflateError, deflate, inflate};
 pub use decode_error::DecodeError;
 pub use error_body::{RemoteError, error_json, parse_error};
