@@ -7,6 +7,8 @@ use std::{
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
+use crate::clock;
+
 /// A line on standard error, if that is a terminal; nothing otherwise.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
@@ -34,18 +36,18 @@ impl Progress {
             let style = ProgressStyle::with_template("{spinner} {msg}").expect("a spinner and a message");
             ProgressBar::new_spinner().with_style(style)
         });
-        let now = Instant::now();
+        let now = clock::instant();
         Self { bar, started: now, drawn: now }
     }
 
     /// Shows `count`, unless something was shown just now.
     pub(super) fn show(&mut self, count: Count) {
         let Some(bar) = &self.bar else { return };
-        if self.drawn.elapsed() < Self::EVERY {
+        if clock::instant().saturating_duration_since(self.drawn) < Self::EVERY {
             return;
         }
-        self.drawn = Instant::now();
-        bar.set_message(line(count, self.started.elapsed()));
+        self.drawn = clock::instant();
+        bar.set_message(line(count, clock::instant().saturating_duration_since(self.started)));
         bar.tick();
     }
 

@@ -22,7 +22,7 @@ use std::{
 };
 
 use http::Method;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     Awaited, Client, ClientError, EncodedInput, EncryptionKey, ProtocolError, StreamPath, Verdict,
@@ -34,6 +34,7 @@ use super::{
     window::Window,
 };
 use crate::{
+    clock,
     types::{AppendAck, Compression, Retry},
     wire::{self, Advice},
 };
@@ -271,7 +272,7 @@ impl AppendSession {
     /// The server is about to stop: half-close, and go elsewhere when the acks are in (`s2s.md` §8).
     fn advised(&mut self) {
         let Phase::Open(_) = self.phase else { return };
-        if self.input == Input::Finished || !self.advice.follow(Instant::now().into_std()) {
+        if self.input == Input::Finished || !self.advice.follow(clock::instant()) {
             return;
         }
         if let Phase::Open(mut live) = std::mem::replace(&mut self.phase, Phase::Idle) {

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::Method;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     AtStake, Awaited, Client, ClientError, EncryptionKey, ProtocolError, StreamPath, Verdict,
@@ -24,6 +24,7 @@ use super::{
     session::{Message, Messages, Watchdog, unreadable},
 };
 use crate::{
+    clock,
     types::{ApiError, Compression, Position, ReadRequest, metered_size},
     wire::{self, Advice, ReadBatch, ReadRecord, RemoteError},
 };
@@ -210,7 +211,7 @@ impl Live {
 }
 
 fn now() -> std::time::Instant {
-    Instant::now().into_std()
+    clock::instant()
 }
 
 /// Within a batch there are no gaps.

@@ -210,7 +210,7 @@ impl Stream {
         match self.log().append(batch.clone(), head) {
             Ok(Commit::Durable) => {
                 state.note_durable(batch, head, now);
-                self.commit_latency.observe(since.elapsed());
+                self.commit_latency.observe(clock::instant().saturating_duration_since(since));
                 self.note_stored();
             }
             Ok(Commit::Pending) => {
