@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::executor::block_on;
@@ -131,13 +131,14 @@ impl Writer {
     }
 }
 
-/// Tries until `done`, which something in the background brings about.
+/// Tries until `done`, which something in the background brings about; half a minute at most.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..3000 {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(30) {
         if done() {
             return;
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::yield_now();
     }
     panic!("{what}, it was not seen to happen");
 }
