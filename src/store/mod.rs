@@ -16,6 +16,8 @@
 //! * **One commit carries batch and head**: both are durable, or neither.
 //! * **An append is conditional on its position**: it is "write at sequence number n".
 //! * **Errors say what is known**: [`StoreError`].
+//! * **Others may write too**, where the store is [`Sharing::Shared`]: another process then appends to the same stream.
+//!   The log says so ([`CommitSink::overtaken`], [`CommitSink::arrived`]), and [`StreamLog::refresh`] asks for the newest.
 
 #[cfg(test)]
 mod contract;
@@ -34,6 +36,15 @@ pub use memory::MemoryStore;
 /// What the calls that may take their time return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// Who writes to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process alone.
+    Alone,
+    /// Several processes, each of which may append to any stream and change any key of the meta table.
+    Shared,
+}
+
 /// A place where streams and the meta table are kept.
 pub trait Store: Send + Sync + 'static {
     /// Opens the log of `stream`, empty if nothing was ever written, recovered up to what is durable otherwise.
@@ -49,6 +60,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The table for the catalogue and whatever else is small and must survive.
     fn meta(&self) -> &dyn MetaStore;
+
+    /// Whether other processes write to the same streams and the same table.
+    fn sharing(&self) -> Sharing {
+        Sharing::Alone
+    }
 
     /// Whether the store takes writes; the reason if it does not.
     fn health(&self) -> Result<(), StoreError>;
@@ -93,6 +109,26 @@ pub trait StreamLog: Send + Sync + 'static {
     /// Lets go of records before `to`, in its own time: some of them may stay readable. Moves nothing of the head.
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()>;
 
+    /// The durable head as it is now, whoever moved it: whatever was acknowledged anywhere before this was called is in it.
+    ///
+    /// What other processes added up to there is reported to the sink before this is answered. Not asked of a store that
+    /// is [`Sharing::Alone`], where the sink has heard of everything.
+    fn refresh(&self) -> StoreFuture<'_, Head> {
+        Box::pin(async { Err(StoreError::NotDone("this store has no other writers".into())) })
+    }
+
+    /// Whether the sink is to hear soon, and without asking, of what other processes append. Asked for while there are
+    /// followers. Nothing to do for a store that is [`Sharing::Alone`].
+    fn listen(&self, listening: Listening) {
+        let _ = listening;
+    }
+
+    /// Goes on after [`CommitSink::overtaken`], from within that call: the next append begins at `tail`, and appends that
+    /// were accepted before this are forgotten.
+    fn resume_at(&self, tail: SeqNum) {
+        let _ = tail;
+    }
+
     /// Metered bytes of the durable batches that were not let go of; of one that is kept for some of its records, all.
     ///
     /// Asked after every batch, so it must not take long; it may be a moment late.
@@ -108,10 +144,41 @@ pub enum Commit {
     Pending,
 }
 
+/// Whether anyone waits for what other processes append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// Nobody.
+    Idle,
+    /// Followers do.
+    Following,
+}
+
 /// Whoever is told that accepted appends became durable. Called from any thread, never from within a call to the log.
 pub trait CommitSink: Send + Sync + 'static {
     /// All records before `end` are durable, with the head that the last of them left. `end` only grows.
     fn durable(&self, end: SeqNum);
+
+    /// Another process committed `batch`, which begins at the durable tail and left `head`. Nothing that was accepted here
+    /// is unreported; otherwise it would be [`CommitSink::overtaken`].
+    ///
+    /// Never called by a store that is [`Sharing::Alone`]; a sink made for such a one takes it as a failure.
+    fn arrived(&self, batch: Batch, head: Head) {
+        let _ = (batch, head);
+        self.failed(StoreError::Unknown("another process wrote where there was to be one writer".into()));
+    }
+
+    /// Another process was first: of what was accepted here and not reported, nothing is durable, nor will be. The log is
+    /// durable up to `head` now. `missed` are the commits from the durable tail to there with the head that each left, or
+    /// nothing if there are too many of them.
+    ///
+    /// What the log is handed between finding this out and [`StreamLog::resume_at`] it accepts and forgets. The sink calls
+    /// that, and may then append again, before it returns.
+    ///
+    /// Never called by a store that is [`Sharing::Alone`]; a sink made for such a one takes it as a failure.
+    fn overtaken(&self, head: Head, missed: Vec<(Batch, Head)>) {
+        let _ = (head, missed);
+        self.failed(StoreError::Unknown("another process wrote where there was to be one writer".into()));
+    }
 
     /// Nothing accepted and not yet reported will be reported any more.
     fn failed(&self, error: StoreError);
