@@ -24,7 +24,7 @@ use super::{
     Failure,
     background::Background,
     ring::Ring,
-    waiters::{Place, Waiters, Wakers},
+    waiters::{Left, Place, Waiters, Wakers},
 };
 use crate::{
     clock,
@@ -287,7 +287,11 @@ impl Stream {
     }
 
     pub(super) fn leave(&self, place: &Place) {
-        self.lock().waiters.leave(place);
+        let mut state = self.lock();
+        if state.waiters.leave(place) == Left::Nobody {
+            // An idle stream is small: there may be a hundred thousand of them.
+            state.pending.shrink_to_fit();
+        }
     }
 
     /// Whether the durable tail has come to `end`, and where it is; if it has not, the task of `cx` will be woken.
