@@ -92,6 +92,7 @@ impl Gateway {
         if let Some(bytes) = self.streams.disk_used() {
             self.telemetry.disk_used(bytes);
         }
+        self.streams.memory_used().into_iter().for_each(|used| self.telemetry.memory(used));
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
