@@ -257,7 +257,8 @@ impl Gateway {
         let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
-        let pump = AppendPump::new(request, session, self.drain.watch(), guard, self.telemetry.clone(), open);
+        let (telemetry, memory) = (self.telemetry.clone(), self.streams.session_memory().clone());
+        let pump = AppendPump::new(request, session, self.drain.watch(), guard, telemetry, memory, open);
         Ok(respond::session(Body::Append(Box::new(pump))))
     }
 

@@ -8,6 +8,7 @@ mod background;
 mod catalogue;
 mod failure;
 mod init;
+mod portion;
 mod provision;
 mod read;
 mod reconfigure;
@@ -37,6 +38,7 @@ use self::{
 use crate::{
     clock::{self, Clock},
     encryption::{EncryptionKey, KeyError, KeyMaterial},
+    memory::Share,
     sequence::ReadMode,
     store::{Store, StoreError},
     telemetry::{CommitLatency, MemoryUse},
@@ -98,6 +100,7 @@ pub struct Streams {
     memory: MemoryShares,
     in_flight: Arc<Semaphore>,
     rings: Arc<Rings<Stream>>,
+    sessions: Arc<Share>,
     background: Background,
     usage: Arc<Usage>,
     commit_latency: CommitLatency,
@@ -133,6 +136,7 @@ impl Streams {
             memory: config.memory,
             in_flight: Arc::new(Semaphore::new(config.memory.in_flight().min(Semaphore::MAX_PERMITS))),
             rings: Arc::new(Rings::new(config.memory.recent)),
+            sessions: Arc::new(Share::new(config.memory.sessions)),
             background,
             usage,
             commit_latency: CommitLatency::default(),
@@ -163,7 +167,7 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<ReadSession, Failure> {
         let cipher = stream.record_cipher(key)?;
-        ReadSession::open(stream, cipher, request, ReadMode::Session).await
+        ReadSession::open(stream, cipher, request, ReadMode::Session, self.sessions.clone()).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
@@ -174,7 +178,7 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<Option<ReadEvent>, Failure> {
         let cipher = stream.record_cipher(key)?;
-        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary).await?;
+        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary, self.sessions.clone()).await?;
         loop {
             match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
@@ -269,12 +273,18 @@ impl Streams {
         self.store.disk_used()
     }
 
+    /// What sessions hold is counted against this.
+    pub fn session_memory(&self) -> &Arc<Share> {
+        &self.sessions
+    }
+
     /// How much of each share of memory is taken.
-    pub fn memory_used(&self) -> [MemoryUse; 2] {
+    pub fn memory_used(&self) -> [MemoryUse; 3] {
         let in_flight = self.memory.in_flight().saturating_sub(self.in_flight.available_permits());
         [
             MemoryUse { purpose: "appends", used: 2 * in_flight, limit: self.memory.appends },
             MemoryUse { purpose: "recent", used: self.rings.share().used(), limit: self.memory.recent },
+            MemoryUse { purpose: "sessions", used: self.sessions.used(), limit: self.memory.sessions },
         ]
     }
 

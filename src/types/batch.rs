@@ -263,6 +263,22 @@ pub struct BatchSlice {
 }
 
 impl BatchSlice {
+    /// A batch of these records alone, copied: for whoever keeps a few of them, and would keep all the others with them.
+    ///
+    /// There must be some.
+    pub fn copied(&self) -> Batch {
+        let (start, before) = (self.batch.offset(self.range.start), self.batch.metered_before(self.range.start));
+        let alone = |entry: &Entry| Entry {
+            timestamp: entry.timestamp,
+            end: entry.end - start as u32,
+            metered: entry.metered - before as u32,
+        };
+        let index = self.batch.0.index[self.range.clone()].iter().map(alone).collect();
+        let records = Bytes::copy_from_slice(&self.bytes());
+        let first = self.first_seq_num();
+        Batch(Arc::new(Shared { records, index, first, follow_frames: Default::default() }))
+    }
+
     /// How many records.
     pub fn len(&self) -> usize {
         self.range.len()
