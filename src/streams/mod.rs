@@ -279,11 +279,13 @@ impl Streams {
     }
 
     /// How much of each share of memory is taken.
-    pub fn memory_used(&self) -> [MemoryUse; 3] {
+    pub fn memory_used(&self) -> [MemoryUse; 4] {
+        let written = self.store.unmoved().unwrap_or_default() as usize;
         let in_flight = self.memory.in_flight().saturating_sub(self.in_flight.available_permits());
         [
             MemoryUse { purpose: "appends", used: 2 * in_flight, limit: self.memory.appends },
             MemoryUse { purpose: "recent", used: self.rings.share().used(), limit: self.memory.recent },
+            MemoryUse { purpose: "written", used: written, limit: self.memory.written },
             MemoryUse { purpose: "sessions", used: self.sessions.used(), limit: self.memory.sessions },
         ]
     }

@@ -98,7 +98,7 @@ mod tests {
             last = room;
             reader.held.set(room);
         }
-        assert!(last < MAX_BATCH_METERED / 4 && last >= LEAST, "{last}");
+        assert!((LEAST..MAX_BATCH_METERED / 4).contains(&last), "{last}");
         assert!(!share.is_exceeded() && readers[0].is_tight());
         share.take(64 << 20);
         assert_eq!(readers[0].room(), LEAST);

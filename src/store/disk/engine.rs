@@ -56,6 +56,8 @@ pub(super) struct Engine {
     meta: Keyspace,
     reclaim: Keyspace,
     state: Keyspace,
+    /// Bytes that may be written and not yet moved.
+    most_unmoved: u64,
 }
 
 /// Why the engine did not do as it was told.
@@ -95,6 +97,7 @@ impl Engine {
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
             state: db.keyspace("state", others)?,
+            most_unmoved: memory.written as u64,
             db,
         };
         // The engine makes directories for its keyspaces without making their names durable.
@@ -117,16 +120,24 @@ impl Engine {
     pub(super) fn wait_for_room(&self) -> Result<(), EngineError> {
         while self.is_behind() {
             self.check()?;
+            // The engine is asked for this when a keyspace has grown, but does it on the threads that also move.
+            if self.has_too_much_unmoved() && self.batches.sealed_memtable_count() == 0 {
+                self.batches.rotate_memtable()?;
+            }
             thread::sleep(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    fn has_too_much_unmoved(&self) -> bool {
+        self.unmoved() > self.most_unmoved
     }
 
     fn is_behind(&self) -> bool {
         let behind = |keyspace: &Keyspace| {
             keyspace.sealed_memtable_count() >= MOST_UNMOVED || keyspace.l0_table_count() >= MOST_UNMERGED
         };
-        behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
+        self.has_too_much_unmoved() || behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
     }
 
     /// Whether the engine still works, its own threads included.

@@ -211,6 +211,10 @@ impl Store for DiskStore {
         Some(self.shared.engine.disk_space())
     }
 
+    fn unmoved(&self) -> Option<u64> {
+        Some(self.shared.engine.unmoved())
+    }
+
     fn close(&self) -> StoreFuture<'_, ()> {
         self.shared.queue.close();
         Box::pin(self.shared.settle())
