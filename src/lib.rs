@@ -39,7 +39,7 @@
 //!         │        ├─────────┤             │
 //!         └───── wire    sequence    store ┘   encryption
 //!                  └─────────┴─────────┴───────────┘
-//!                                types                        clock: from every room that needs the time
+//!                                types                        clock, memory: from every room that needs them
 //! ```
 //!
 //! What holds:

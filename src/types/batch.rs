@@ -30,7 +30,7 @@ pub struct Batch(Arc<Shared>);
 
 struct Shared {
     records: Bytes,
-    index: Arc<[Entry]>,
+    index: Box<[Entry]>,
     first: SeqNum,
     /// By [`Compression::index`]; `None` inside: this batch does not fit into one frame.
     follow_frames: [OnceLock<Option<Bytes>>; 3],
@@ -73,7 +73,7 @@ impl Batch {
         mut timestamp: impl FnMut(Option<Timestamp>) -> Timestamp,
     ) -> Self {
         let (mut end, mut metered, mut seq_num) = (0, 0, first);
-        let index: Arc<[Entry]> = append
+        let index: Box<[Entry]> = append
             .records()
             .map(|record| {
                 let timestamp = timestamp(record.timestamp);
