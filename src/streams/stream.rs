@@ -23,8 +23,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     Failure,
     background::Background,
-    ring::Ring,
-    waiters::{Place, Waiters, Wakers},
+    ring::{Rest, Ring},
+    rings::{Keeper, Rings},
+    waiters::{Left, Place, Waiters, Wakers},
 };
 use crate::{
     clock,
@@ -46,6 +47,7 @@ pub struct Stream {
     cipher: Option<Cipher>,
     this: Weak<Stream>,
     background: Background,
+    rings: Arc<Rings<Stream>>,
     commit_latency: CommitLatency,
     usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
@@ -121,6 +123,7 @@ impl Stream {
         arrivals: Option<Arrivals>,
         now: Timestamp,
         background: Background,
+        rings: Arc<Rings<Stream>>,
         commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
@@ -139,9 +142,10 @@ impl Stream {
                 arrivals_saved: arrivals.as_ref().and_then(Arrivals::latest),
                 arrivals: arrivals.unwrap_or_else(|| Arrivals::new(entry.created_at)),
                 pending: VecDeque::new(),
-                ring: Ring::default(),
+                ring: Ring::new(rings.share().clone()),
                 waiters: Waiters::default(),
             }),
+            rings,
         });
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
         stream.lock().begin_at(opened.head, now);
@@ -227,8 +231,10 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > before.trim_point;
+        let joins = state.ring.joins();
         drop(guard);
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(trims);
         Ok(accepted)
     }
@@ -287,7 +293,11 @@ impl Stream {
     }
 
     pub(super) fn leave(&self, place: &Place) {
-        self.lock().waiters.leave(place);
+        let mut state = self.lock();
+        if state.waiters.leave(place) == Left::Nobody {
+            // An idle stream is small: there may be a hundred thousand of them.
+            state.pending.shrink_to_fit();
+        }
     }
 
     /// Whether the durable tail has come to `end`, and where it is; if it has not, the task of `cx` will be woken.
@@ -357,9 +367,11 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
+        let joins = state.ring.joins();
         drop(state);
         self.note_stored();
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(trims);
     }
 
@@ -369,10 +381,24 @@ impl Stream {
         self.end(Phase::Failed(error));
     }
 
+    /// For what was just put into the ring, which `joins` those of all streams with it or is among them already.
+    fn make_room(&self, joins: bool) {
+        if joins {
+            self.rings.join(self.this.clone());
+        }
+        self.rings.make_room();
+    }
+
     fn trim_in_background(&self, trims: bool) {
         if trims {
             self.background.trim(self.this.clone());
         }
+    }
+}
+
+impl Keeper for Stream {
+    fn give_up(&self) -> Rest {
+        self.lock().ring.give_up()
     }
 }
 
