@@ -17,6 +17,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod writers;
 
 use std::{
     collections::HashMap,
@@ -38,7 +39,7 @@ use crate::{
     sequence::ReadMode,
     store::{Store, StoreError},
     telemetry::CommitLatency,
-    types::{BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    types::{BasinName, Cipher, Position, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
     usage::{self, Usage, UsageConfig},
 };
 
@@ -177,6 +178,12 @@ impl Streams {
         }
     }
 
+    /// The durable tail of a stream, whoever moved it: what was acknowledged anywhere before this was called is before it.
+    pub async fn check_tail(&self, stream: &Stream) -> Result<Position, Failure> {
+        stream.refreshed().await?;
+        stream.check_tail()
+    }
+
     /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
     ///
     /// `layer` is the configuration that the request has for a stream it makes. Nothing is made for a request without a
@@ -211,8 +218,8 @@ impl Streams {
     async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
         let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
-        let now = self.clock.now();
-        let stream = Stream::open(&*self.store, entry, arrivals, now, background, commit_latency).await?;
+        let stream =
+            Stream::open(&*self.store, entry, arrivals, self.clock.clone(), background, commit_latency).await?;
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
