@@ -18,10 +18,12 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::{
-    Commit, CommitSink, Listening, MemoryStore, MetaStore, OpenLog, Sharing, Store, StoreError, StoreFuture, StreamLog,
+    Commit, CommitSink, Listening, MemoryStore, MetaStore, MetaWrite, OpenLog, Sharing, Store, StoreError, StoreFuture,
+    StreamLog, Version, Versioned,
 };
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
@@ -66,6 +68,7 @@ impl Engine {
         Arc::new(SharedMemory {
             engine: self.clone(),
             logs: Mutex::default(),
+            table: Table(self.clone()),
             refreshes: Arc::default(),
             gate: Arc::default(),
         })
@@ -84,6 +87,7 @@ impl Engine {
 /// The store of one gateway.
 pub(crate) struct SharedMemory {
     engine: Arc<Engine>,
+    table: Table,
     logs: Mutex<Vec<Arc<SharedLog>>>,
     refreshes: Arc<AtomicUsize>,
     gate: Arc<RwLock<()>>,
@@ -187,7 +191,7 @@ impl Store for SharedMemory {
     }
 
     fn meta(&self) -> &dyn MetaStore {
-        self.engine.table.meta()
+        &self.table
     }
 
     fn sharing(&self) -> Sharing {
@@ -201,6 +205,38 @@ impl Store for SharedMemory {
     fn close(&self) -> StoreFuture<'_, ()> {
         self.settle();
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// The one table of all gateways. Others get their turn before each call, so that those who work together conflict.
+struct Table(Arc<Engine>);
+
+impl Table {
+    async fn after_others(&self) -> &dyn MetaStore {
+        tokio::task::yield_now().await;
+        self.0.table.meta()
+    }
+}
+
+impl MetaStore for Table {
+    fn get(&self, key: &[u8]) -> StoreFuture<'_, Option<Versioned>> {
+        let key = key.to_vec();
+        Box::pin(async move { self.after_others().await.get(&key).await })
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreFuture<'_, Vec<(Bytes, Versioned)>> {
+        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
+        Box::pin(async move { self.after_others().await.scan(&prefix, after.as_deref(), limit).await })
+    }
+
+    fn put(&self, key: &[u8], value: Bytes, expected: Version) -> StoreFuture<'_, MetaWrite> {
+        let key = key.to_vec();
+        Box::pin(async move { self.after_others().await.put(&key, value, expected).await })
+    }
+
+    fn remove(&self, key: &[u8], expected: Version) -> StoreFuture<'_, MetaWrite> {
+        let key = key.to_vec();
+        Box::pin(async move { self.after_others().await.remove(&key, expected).await })
     }
 }
 

@@ -8,6 +8,7 @@ mod background;
 mod catalogue;
 mod failure;
 mod init;
+mod neighbours;
 mod provision;
 mod read;
 mod reconfigure;
@@ -109,6 +110,8 @@ pub struct Streams {
 struct Open {
     stream: Arc<Stream>,
     used: Instant,
+    /// When its entry was read last.
+    checked: Instant,
 }
 
 impl Open {
@@ -140,6 +143,9 @@ impl Streams {
         tokio::spawn(background::sweep(Arc::downgrade(&streams)));
         tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
         tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
+        if streams.is_shared() {
+            tokio::spawn(neighbours::renew_on(Arc::downgrade(&streams)));
+        }
         streams
     }
 
@@ -204,13 +210,31 @@ impl Streams {
         if let Some(stream) = self.open_stream(&key) {
             return Ok(stream);
         }
-        let entry = match self.catalogue().stream(basin, name).await? {
-            Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
-            Some(found) => found.entry,
+        neighbours::settled(|| self.open_or_make(&key, access, layer, encryption_key)).await
+    }
+
+    /// The caller holds the name.
+    async fn open_or_make(
+        &self,
+        key: &StreamKey,
+        access: Access,
+        layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
+    ) -> Result<Arc<Stream>, Failure> {
+        let (basin, name) = key;
+        let read_at = clock::instant();
+        let found = self.catalogue().stream(basin, name).await?.map(|found| found.entry);
+        if let Some(stream) = self.renew(key, found.as_ref(), read_at) {
+            return Ok(stream);
+        }
+        let entry = match found {
+            Some(entry) if entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
+            Some(entry) => entry,
             None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = self.open_log(&key, &entry).await?;
-        self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
+        let stream = self.open_log(key, &entry).await?;
+        let open = Open { stream: stream.clone(), used: clock::instant(), checked: read_at };
+        self.open_streams().insert(key.clone(), open);
         Ok(stream)
     }
 
@@ -306,7 +330,7 @@ impl Streams {
             return None;
         }
         found.used = clock::instant();
-        Some(found.stream.clone())
+        self.is_trusted(found).then(|| found.stream.clone())
     }
 
     /// Lets go of streams that nobody holds and nobody used since `idle_after` ago.

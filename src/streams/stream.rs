@@ -351,6 +351,13 @@ impl Stream {
         self.usage().set_class(&config.storage_class);
     }
 
+    pub(super) fn reconfigure_if_changed(&self, config: &StreamConfig) {
+        let changed = self.lock().config != *config;
+        if changed {
+            self.reconfigure(config);
+        }
+    }
+
     /// Ends the stream for everyone who uses it.
     pub(super) fn delete(&self) {
         self.end(Phase::Deleted);

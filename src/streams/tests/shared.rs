@@ -30,7 +30,7 @@ impl Gateways {
     }
 
     /// Bodies of all records that are durable, whoever wrote them.
-    async fn committed(&self) -> Vec<String> {
+    pub(super) async fn committed(&self) -> Vec<String> {
         let id = self.all[0].stream().await.id();
         let commits = self.engine.commits(id);
         let slices: Vec<_> = commits.iter().map(|(batch, _)| batch.whole()).collect();
@@ -57,7 +57,7 @@ impl Gateway {
         self.streams.read_session(self.stream().await, None, &request).await
     }
 
-    async fn tail(&self) -> u64 {
+    pub(super) async fn tail(&self) -> u64 {
         self.streams.check_tail(&*self.stream().await).await.unwrap().seq_num.get()
     }
 
