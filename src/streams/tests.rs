@@ -3,6 +3,7 @@
 mod encryption;
 mod neighbours;
 mod shared;
+mod shared_model;
 
 use std::{
     future::poll_fn,
