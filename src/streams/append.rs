@@ -226,6 +226,7 @@ impl AppendSession {
 
     fn done(&mut self, failure: Failure) -> Failure {
         self.outstanding = 0;
+        self.stream.give_up(self.writer);
         self.state = State::Done;
         failure
     }

@@ -78,6 +78,9 @@ impl Streams {
                 let ended = streams.remove(key);
                 drop(streams);
                 ended.into_iter().for_each(|open| open.stream.delete());
+                if entry.is_none_or(|entry| entry.deleted_at.is_some()) {
+                    self.usage.stream_deleted(&key.0, &key.1);
+                }
                 None
             }
         }

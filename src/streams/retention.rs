@@ -19,7 +19,10 @@ use super::{
     catalogue::{Cursor, Found},
     neighbours::settled,
 };
-use crate::types::{Arrivals, BasinNamePart, StreamEntry, Timestamp, limits::MAX_LIST_LIMIT};
+use crate::{
+    clock,
+    types::{Arrivals, BasinNamePart, StreamEntry, Timestamp, limits::MAX_LIST_LIMIT},
+};
 
 /// Streams of the catalogue that one sweep looks at.
 const SLICE: usize = 1000;
@@ -165,10 +168,15 @@ impl Streams {
     async fn try_look_after(&self, key: &StreamKey, round: Round) -> Result<(), Failure> {
         let (basin, name) = key;
         let _name = self.lock_name(key).await;
+        let read_at = clock::instant();
         let Some(found) = self.catalogue().stream(basin, name).await?.filter(|found| found.entry.deleted_at.is_none())
         else {
             return Ok(());
         };
+        if self.is_shared() {
+            // What was made to be kept longer elsewhere is not removed by what was in force before.
+            self.renew(key, Some(&found.entry), read_at);
+        }
         let open = self.open_streams().get(key).map(|open| open.stream.clone());
         match open {
             // Recovered when it is next used; two logs of one stream must not be open.

@@ -127,6 +127,13 @@ impl Writers {
         self.get_mut(id)?.taken_back.pop_front()
     }
 
+    /// Drops what was taken back of the writer.
+    pub(super) fn give_up(&mut self, id: WriterId) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.taken_back.clear();
+        }
+    }
+
     fn get(&self, id: WriterId) -> Option<&Writer> {
         self.slots.get(id.slot).filter(|writer| writer.serial == id.serial)
     }

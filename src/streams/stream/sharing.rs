@@ -48,9 +48,7 @@ impl Stream {
     }
 
     async fn refresh_in_turn(&self) -> Result<(), Failure> {
-        if let Phase::Failed(error) = &self.lock().phase {
-            return Err(error.clone().into());
-        }
+        self.lock().phase.serving()?;
         let head = self.refresher.refresh(|| self.log().refresh()).await?;
         self.reach(head.tail.seq_num).await
     }
@@ -66,6 +64,13 @@ impl Stream {
         .await;
         self.leave(&place);
         reached
+    }
+
+    /// Lets go of what was taken back of `writer`, whose session has failed, and of the room that it takes.
+    pub(in crate::streams) fn give_up(&self, writer: WriterId) {
+        if self.is_shared() {
+            self.lock().writers.give_up(writer);
+        }
     }
 
     /// One more reader waits at the tail.

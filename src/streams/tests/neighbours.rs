@@ -249,3 +249,23 @@ async fn what_one_gateway_removed_for_its_age_another_does_not_bring_back() {
     let mut reader = b.streams.read_session(stream, None, &from_the_start()).await.unwrap();
     assert_eq!(bodies(peek(&mut reader)), ["new"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_to_be_kept_longer_by_now_are_kept() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    let layer = StreamConfigLayer {
+        retention_policy: Some(RetentionPolicy::Age(std::num::NonZeroU64::new(60).unwrap())),
+        ..Default::default()
+    };
+    a.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
+    b.append(one("b")).await;
+    let longer =
+        StreamReconfiguration { retention_policy: Change::Set(RetentionPolicy::Infinite), ..Default::default() };
+    a.streams.reconfigure_stream(&basin(), &orders(), &longer).await.unwrap();
+    gateways.clock.set(Timestamp::new(NOW + 61_000));
+    b.streams.sweep().await;
+    let stream = b.stream().await;
+    let mut reader = b.streams.read_session(stream, None, &from_the_start()).await.unwrap();
+    assert_eq!(bodies(peek(&mut reader)), ["b"]);
+}
