@@ -1,6 +1,9 @@
 //! The service over a store that makes nothing durable until a test says so, and with the time in hand.
 
 mod encryption;
+mod neighbours;
+mod shared;
+mod shared_model;
 
 use std::{
     future::poll_fn,
