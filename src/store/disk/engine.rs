@@ -190,6 +190,11 @@ impl Engine {
         keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum()
     }
 
+    /// How many journals there are: changes when another one is begun, and when one is deleted.
+    pub(super) fn journals(&self) -> usize {
+        self.db.journal_count()
+    }
+
     /// Bytes that were written and are still to be moved to their place, which takes as much room again.
     pub(super) fn unmoved(&self) -> u64 {
         self.db.write_buffer_size()

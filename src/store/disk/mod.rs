@@ -14,6 +14,7 @@
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
 //! * Opening reads no batch: a stream's head is read when the stream is opened.
 
+mod deletions;
 mod directory;
 mod engine;
 mod format;
@@ -39,6 +40,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use self::{
+    deletions::Deletions,
     directory::DataDirectory,
     engine::{Engine, EngineError},
     format::{LogNumber, StoredHead},
@@ -63,6 +65,7 @@ pub struct DiskStore {
     shared: Arc<Shared>,
     table: DiskTable,
     reclaim: Arc<Reclaim>,
+    deletions: Arc<Deletions>,
     /// The writer, and what removes in the background.
     threads: Vec<JoinHandle<()>>,
     directory: DataDirectory,
@@ -119,6 +122,7 @@ impl DiskStore {
 
     fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
+        let deletions = Arc::new(Deletions::of(&directory.database()));
         let shared = Arc::new(Shared {
             queue: queue.clone(),
             readers: Readers::start(READERS)?,
@@ -128,16 +132,26 @@ impl DiskStore {
             numbers: Arc::new(Numbers::after(last)),
         });
         let table = DiskTable(shared.clone());
-        let mut store = Self { shared, table, reclaim: reclaim.clone(), threads: Vec::new(), directory };
+        let mut store = Self {
+            shared,
+            table,
+            reclaim: reclaim.clone(),
+            deletions: deletions.clone(),
+            threads: Vec::new(),
+            directory,
+        };
         let writer = Writer {
             engine: engine.clone(),
             queue: queue.clone(),
             numbers: store.shared.numbers.clone(),
             reclaim: reclaim.clone(),
+            deletions: deletions.clone(),
+            journals: engine.journals(),
             noted_number: last,
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
-        store.threads.push(reclaim::start(reclaim, engine, queue)?);
+        store.threads.push(deletions::start(deletions.clone())?);
+        store.threads.push(reclaim::start(reclaim, engine, queue, deletions)?);
         store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
@@ -224,6 +238,7 @@ impl Store for DiskStore {
 impl Drop for DiskStore {
     fn drop(&mut self) {
         self.reclaim.end();
+        self.deletions.end();
         self.shared.queue.end();
         for thread in self.threads.drain(..) {
             // One that panicked said so already.

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    deletions::Deletions,
     engine::{Engine, EngineError},
     format::{BatchKey, LogNumber},
     locked,
@@ -62,8 +63,8 @@ impl Reclaim {
     }
 
     /// Removes what there is to remove, until the end.
-    pub(super) fn run(&self, engine: &Engine, queue: &Queue) {
-        let mut remover = Remover { reclaim: self, engine, queue, removed: 0 };
+    pub(super) fn run(&self, engine: &Engine, queue: &Queue, deletions: &Deletions) {
+        let mut remover = Remover { reclaim: self, engine, queue, deletions, removed: 0 };
         while let Some((log, to)) = self.next() {
             if let Err(error) = remover.remove(log, to) {
                 // It is still noted in the database, and done after the next start.
@@ -104,6 +105,7 @@ struct Remover<'a> {
     reclaim: &'a Reclaim,
     engine: &'a Engine,
     queue: &'a Queue,
+    deletions: &'a Deletions,
     /// Metered bytes removed since files were last merged.
     removed: u64,
 }
@@ -141,7 +143,7 @@ impl Remover<'_> {
             return;
         }
         self.removed = 0;
-        if let Err(error) = self.engine.give_back(|| self.reclaim.has_ended()) {
+        if let Err(error) = self.deletions.during(|| self.engine.give_back(|| self.reclaim.has_ended())) {
             tracing::warn!(%error, "giving back the space of what was removed failed");
         }
     }
@@ -157,12 +159,13 @@ pub(super) fn start(
     reclaim: Arc<Reclaim>,
     engine: Arc<Engine>,
     queue: Arc<Queue>,
+    deletions: Arc<Deletions>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log-reclaim".into()).spawn(move || {
         match engine.look().reclaims() {
             Ok(left) => reclaim.add(left),
             Err(error) => tracing::warn!(%error, "what was left to be removed cannot be read"),
         }
-        reclaim.run(&engine, &queue);
+        reclaim.run(&engine, &queue, &deletions);
     })
 }
