@@ -3,15 +3,23 @@
 //! * Killed: whatever it wrote is there, however it was cut off.
 //! * Without power: only what it synced is there, and of the rest perhaps some.
 //! * On a failing disk: nothing is acknowledged that a later start does not find.
+//! * On a full disk: appends are refused, and taken again when there is room.
+//! * With much data: it starts as fast as with little.
 //!
 //! A short round of each runs with the other tests; `cargo test --release --test crash -- --ignored` runs hundreds.
 
 mod account;
 #[cfg(target_os = "linux")]
+mod bulk;
+#[cfg(target_os = "linux")]
 mod failing;
+#[cfg(target_os = "linux")]
+mod full;
 #[cfg(target_os = "linux")]
 mod power;
 mod process;
+#[cfg(target_os = "linux")]
+mod recovery;
 
 use std::time::Duration;
 
@@ -112,6 +120,20 @@ mod without_power {
     #[ignore = "takes minutes"]
     async fn power_lost_hundreds_of_times_loses_nothing() {
         end_and_check(&PowerLost(ForgetfulDisk::new(), &[]), 200).await;
+    }
+
+    /// A disk on which the name of a new file is durable only when its directory was synced.
+    const STRICT: &[(&str, &str)] = &[("SHIM_STRICT", "1")];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn names_are_as_durable_as_their_files() {
+        end_and_check(&PowerLost(ForgetfulDisk::new(), STRICT), 12).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes minutes"]
+    async fn power_lost_hundreds_of_times_on_a_strict_disk_loses_nothing() {
+        end_and_check(&PowerLost(ForgetfulDisk::new(), STRICT), 200).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
