@@ -21,6 +21,7 @@ use fjall::{
 
 use super::{
     directory::{create, sync_directories},
+    file_names::FileNames,
     format::{self, BatchKey, Damage, LogNumber, StoredHead},
     journal::{self, JournalError},
 };
@@ -57,6 +58,8 @@ pub(super) struct Engine {
     meta: Keyspace,
     reclaim: Keyspace,
     state: Keyspace,
+    /// Of the files of records that lie apart from the keys.
+    file_names: FileNames,
 }
 
 /// Why the engine did not do as it was told.
@@ -86,8 +89,10 @@ impl Engine {
             .open()?;
         let others =
             || KeyspaceCreateOptions::default().max_memtable_size(OTHERS_IN_MEMORY).manual_journal_persist(true);
+        let batches = db.keyspace("batches", batches_options)?;
         let engine = Self {
-            batches: db.keyspace("batches", batches_options)?,
+            file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
+            batches,
             heads: db.keyspace("heads", others)?,
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
@@ -112,6 +117,7 @@ impl Engine {
 
     /// Waits until what was written lately has been moved to its place far enough that more may be written.
     pub(super) fn wait_for_room(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         while self.is_behind() {
             self.check()?;
             thread::sleep(Duration::from_millis(2));
@@ -128,6 +134,7 @@ impl Engine {
 
     /// Whether the engine still works, its own threads included.
     pub(super) fn check(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         // Nothing is written: every write was persisted when it was made. It is the only call that tells.
         Ok(self.db.persist(PersistMode::Buffer)?)
     }
@@ -340,7 +347,7 @@ impl From<fjall::Error> for EngineError {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::failed(error),
             fjall::Error::Poisoned => {
-                Self::Failed("an earlier write or sync failed, or work in the background did".into())
+                Self::Failed("moving records out of the journal, or merging files, failed in the background".into())
             }
             fjall::Error::Locked => Self::Failed("the database is in use".into()),
             fjall::Error::Storage(error) => Self::Damaged(format!("{error:?}")),

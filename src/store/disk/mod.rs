@@ -16,6 +16,7 @@
 
 mod directory;
 mod engine;
+mod file_names;
 mod format;
 mod journal;
 mod log;
@@ -46,7 +47,7 @@ use self::{
     queue::{Queue, Request},
     readers::Readers,
     reclaim::Reclaim,
-    space::{Probe, Space},
+    space::{Probe, Purpose, Space},
     table::DiskTable,
     writer::{Numbers, Writer},
 };
@@ -72,7 +73,7 @@ pub struct DiskStore {
 struct Shared {
     queue: Arc<Queue>,
     readers: Readers,
-    space: Space,
+    space: Arc<Space>,
     engine: Arc<Engine>,
     registry: Arc<Registry>,
     numbers: Arc<Numbers>,
@@ -118,10 +119,11 @@ impl DiskStore {
 
     fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
+        let space = Arc::new(Space::new(probe)?);
         let shared = Arc::new(Shared {
             queue: queue.clone(),
             readers: Readers::start(READERS)?,
-            space: Space::new(probe)?,
+            space: space.clone(),
             engine: engine.clone(),
             registry: Arc::default(),
             numbers: Arc::new(Numbers::after(last)),
@@ -136,7 +138,7 @@ impl DiskStore {
             noted_number: last,
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
-        store.threads.push(reclaim::start(reclaim, engine, queue)?);
+        store.threads.push(reclaim::start(reclaim, engine, queue, space)?);
         store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
@@ -186,12 +188,14 @@ impl Store for DiskStore {
     }
 
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
-        let log = self.shared.registry.find(stream);
-        if let Some(log) = &log {
-            log.end("the stream was deleted");
-        }
         let (done, answer) = oneshot::channel();
-        let pushed = self.shared.queue.push(Request::Delete { stream, log, done });
+        let pushed = self.shared.space.take(0, Purpose::Remove).and_then(|()| {
+            let log = self.shared.registry.find(stream);
+            if let Some(log) = &log {
+                log.end("the stream was deleted");
+            }
+            self.shared.queue.push(Request::Delete { stream, log, done })
+        });
         Box::pin(async move {
             pushed?;
             answered(answer).await
