@@ -320,7 +320,10 @@ async fn check_some_records(client: &Client, ledger: &Arc<Ledger>) {
 /// Bytes of the files in `directory` with this extension.
 fn size_of(directory: &Path, extension: &str) -> u64 {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|found| found == extension)).map(|path| path.metadata().unwrap().len()).sum()
+    files
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .map(|path| path.metadata().unwrap().len())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -393,7 +396,10 @@ async fn measure_small_batches(logs: u64, batches: u64) {
     assert!(gateway.is_healthy().await);
     let healthy = began.elapsed();
     let client = gateway.client();
-    client.create_basin(&basin(), &BasinConfig { create_stream_on_append: true, ..BasinConfig::default() }).await.unwrap();
+    client
+        .create_basin(&basin(), &BasinConfig { create_stream_on_append: true, ..BasinConfig::default() })
+        .await
+        .unwrap();
     let ledger = Ledger { streams: vec![Mutex::default()], records_per_input: 1 };
     assert!(ledger.append(&client, 0).await);
     println!(
