@@ -9,7 +9,7 @@ use std::{
 use futures::executor::block_on;
 use s2s_gateway::{
     store::{DiskStore, StreamLog},
-    types::{Batch, SeqNum, StreamId},
+    types::{Batch, MemoryShares, SeqNum, StreamId},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ const RATES: [u64; 2] = [1_000_000_000, 125_000_000];
 /// Measures appends alone, beside readers, and beside the removal of everything else.
 pub fn measure(effort: Effort) {
     let directory = tempfile::tempdir().unwrap();
-    let disk = DiskStore::open(directory.path(), 64 << 20).unwrap();
+    let disk = DiskStore::open(directory.path(), MemoryShares::default()).unwrap();
     let mut appender = Appender::open(&disk, StreamId::new(1));
     let old = fill(&disk, effort);
     println!("appends of 10 x 1 KiB, waited for, beside others");

@@ -18,7 +18,10 @@ mod system_calls;
 use std::time::Duration;
 
 use appends::Shape;
-use s2s_gateway::store::{DiskStore, MemoryStore};
+use s2s_gateway::{
+    store::{DiskStore, MemoryStore},
+    types::MemoryShares,
+};
 
 /// Shapes of the four figures, and two between.
 const SHAPES: [Shape; 6] = [
@@ -96,7 +99,7 @@ fn beside_each_other(shape: &Shape, effort: Effort) {
     println!("{}", shape.name);
     bare::write_and_sync(shape.bytes(), effort);
     let directory = tempfile::tempdir().unwrap();
-    let disk = DiskStore::open(directory.path(), 64 << 20).unwrap();
+    let disk = DiskStore::open(directory.path(), MemoryShares::default()).unwrap();
     appends::run("disk", &disk, shape, effort);
     drop(disk);
     appends::run("memory", &MemoryStore::new(4 << 30), shape, effort);
@@ -108,7 +111,7 @@ fn catch_up(effort: Effort) {
         let shape = Shape { name: "catch-up read", streams: 1, records: 100, len, in_flight: 32 };
         println!("catch-up read of {} x {len} B, 1 MiB at a time", shape.records);
         let directory = tempfile::tempdir().unwrap();
-        let disk = DiskStore::open(directory.path(), 64 << 20).unwrap();
+        let disk = DiskStore::open(directory.path(), MemoryShares::default()).unwrap();
         appends::fill(&disk, &shape, effort);
         appends::catch_up("disk", &disk, effort);
         drop(disk);

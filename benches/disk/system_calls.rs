@@ -2,7 +2,7 @@
 
 use std::{env, fs, process::Command};
 
-use s2s_gateway::store::DiskStore;
+use s2s_gateway::{store::DiskStore, types::MemoryShares};
 
 use crate::appends::{self, Shape};
 
@@ -20,7 +20,7 @@ pub fn asked_for() -> Option<usize> {
 /// Appends to be counted.
 pub fn run(shape: &Shape) {
     let directory = tempfile::tempdir().unwrap();
-    let disk = DiskStore::open(directory.path(), 64 << 20).unwrap();
+    let disk = DiskStore::open(directory.path(), MemoryShares::default()).unwrap();
     appends::append_some(&disk, shape, BATCHES / shape.streams as u64);
 }
 

@@ -21,6 +21,7 @@ use fjall::{
 
 use super::{
     directory::{create, sync_directories},
+    file_names::FileNames,
     format::{self, BatchKey, Damage, LogNumber, StoredHead},
     journal::{self, JournalError},
 };
@@ -58,6 +59,8 @@ pub(super) struct Engine {
     state: Keyspace,
     /// Bytes that may be written and not yet moved.
     most_unmoved: u64,
+    /// Of the files of records that lie apart from the keys.
+    file_names: FileNames,
 }
 
 /// Why the engine did not do as it was told.
@@ -91,8 +94,10 @@ impl Engine {
             let size = OTHERS_IN_MEMORY.min(each / 4);
             KeyspaceCreateOptions::default().max_memtable_size(size).manual_journal_persist(true)
         };
+        let batches = db.keyspace("batches", || batches_options(each))?;
         let engine = Self {
-            batches: db.keyspace("batches", || batches_options(each))?,
+            file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
+            batches,
             heads: db.keyspace("heads", others)?,
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
@@ -118,6 +123,7 @@ impl Engine {
 
     /// Waits until what was written lately has been moved to its place far enough that more may be written.
     pub(super) fn wait_for_room(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         while self.is_behind() {
             self.check()?;
             // The engine is asked for this when a keyspace has grown, but does it on the threads that also move.
@@ -142,6 +148,7 @@ impl Engine {
 
     /// Whether the engine still works, its own threads included.
     pub(super) fn check(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         // Nothing is written: every write was persisted when it was made. It is the only call that tells.
         Ok(self.db.persist(PersistMode::Buffer)?)
     }
@@ -360,7 +367,7 @@ impl From<fjall::Error> for EngineError {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::failed(error),
             fjall::Error::Poisoned => {
-                Self::Failed("an earlier write or sync failed, or work in the background did".into())
+                Self::Failed("moving records out of the journal, or merging files, failed in the background".into())
             }
             fjall::Error::Locked => Self::Failed("the database is in use".into()),
             fjall::Error::Storage(error) => Self::Damaged(format!("{error:?}")),

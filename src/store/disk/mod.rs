@@ -17,6 +17,7 @@
 mod deletions;
 mod directory;
 mod engine;
+mod file_names;
 mod format;
 mod journal;
 mod log;
@@ -48,7 +49,7 @@ use self::{
     queue::{Queue, Request},
     readers::Readers,
     reclaim::Reclaim,
-    space::{Probe, Space},
+    space::{Probe, Purpose, Space},
     table::DiskTable,
     writer::{Numbers, Writer},
 };
@@ -75,7 +76,7 @@ pub struct DiskStore {
 struct Shared {
     queue: Arc<Queue>,
     readers: Readers,
-    space: Space,
+    space: Arc<Space>,
     engine: Arc<Engine>,
     registry: Arc<Registry>,
     numbers: Arc<Numbers>,
@@ -123,10 +124,11 @@ impl DiskStore {
     fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
         let deletions = Arc::new(Deletions::of(&directory.database()));
+        let space = Arc::new(Space::new(probe)?);
         let shared = Arc::new(Shared {
             queue: queue.clone(),
             readers: Readers::start(READERS)?,
-            space: Space::new(probe)?,
+            space: space.clone(),
             engine: engine.clone(),
             registry: Arc::default(),
             numbers: Arc::new(Numbers::after(last)),
@@ -151,7 +153,7 @@ impl DiskStore {
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
         store.threads.push(deletions::start(deletions.clone())?);
-        store.threads.push(reclaim::start(reclaim, engine, queue, deletions)?);
+        store.threads.push(reclaim::start(reclaim, engine, queue, space, deletions)?);
         store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
@@ -201,12 +203,14 @@ impl Store for DiskStore {
     }
 
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
-        let log = self.shared.registry.find(stream);
-        if let Some(log) = &log {
-            log.end("the stream was deleted");
-        }
         let (done, answer) = oneshot::channel();
-        let pushed = self.shared.queue.push(Request::Delete { stream, log, done });
+        let pushed = self.shared.space.take(0, Purpose::Remove).and_then(|()| {
+            let log = self.shared.registry.find(stream);
+            if let Some(log) = &log {
+                log.end("the stream was deleted");
+            }
+            self.shared.queue.push(Request::Delete { stream, log, done })
+        });
         Box::pin(async move {
             pushed?;
             answered(answer).await

@@ -290,7 +290,10 @@ impl<'a> Commit<'a> {
         }
         let committed = Committed { streams: self.streams, outcomes: self.outcomes, reclaims };
         if self.writing.is_empty() {
-            return Ok(committed);
+            return match self.engine.check() {
+                Ok(()) => Ok(committed),
+                Err(error) => Err((error, committed.outcomes)),
+            };
         }
         let last_number = self.numbers.last();
         if last_number > *noted_number {
