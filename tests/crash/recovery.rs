@@ -24,8 +24,8 @@ use s2s_gateway::{
     client::{AppendOptions, Client, Conditions, EncodedInput, InputBuilder, ReadOptions, StreamPath},
     store::{CommitSink, DiskStore, Store, StoreError},
     types::{
-        BasinConfig, BasinName, Batch, Command, Compression, FencingToken, Head, ReadBounds, ReadRequest, ReadStart,
-        SeqNum, StreamId, StreamName, Timestamp, testing,
+        BasinConfig, BasinName, Batch, Command, Compression, FencingToken, Head, MemoryShares, ReadBounds, ReadRequest,
+        ReadStart, SeqNum, StreamId, StreamName, Timestamp, testing,
     },
 };
 use tempfile::TempDir;
@@ -365,7 +365,7 @@ impl CommitSink for Reports {
 /// Writes `batches` batches of one small record each, to `logs` logs in turn, and leaves them as a kill would: nothing is
 /// moved out of the journal when a store is dropped.
 async fn write_small_batches(directory: &Path, logs: u64, batches: u64) {
-    let store = DiskStore::open(directory, 1 << 20).unwrap();
+    let store = DiskStore::open(directory, MemoryShares::default()).unwrap();
     let mut open = Vec::new();
     for log in 0..logs {
         let reports = Arc::new(Reports::default());
