@@ -13,7 +13,7 @@ use std::{
 use futures::executor::block_on;
 use s2s_gateway::{
     store::{Commit, CommitSink, DiskStore, MemoryStore, Store, StoreError, StreamLog},
-    types::{AppendInput, Batch, Head, SeqNum, StreamId, Timestamp, testing},
+    types::{AppendInput, Batch, Head, MemoryShares, SeqNum, StreamId, Timestamp, testing},
 };
 
 const TIME: Duration = Duration::from_secs(3);
@@ -150,7 +150,7 @@ fn main() {
     raw(102_400);
     raw(1 << 20);
     let directory = tempfile::tempdir().unwrap();
-    let disk = DiskStore::open(directory.path(), 64 << 20).unwrap();
+    let disk = DiskStore::open(directory.path(), MemoryShares::default()).unwrap();
     appends("disk: one record of 100 bytes, waited for", &disk, 1, 1, 100, 0);
     appends("disk: 100 × 1 KiB, waited for", &disk, 1, 100, 1024, 0);
     appends("disk: 100 × 1 KiB, 32 on the way", &disk, 2, 101, 1024, 32);

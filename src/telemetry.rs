@@ -33,6 +33,8 @@ pub struct Telemetry {
     appended: IntCounterVec,
     read: IntCounterVec,
     errors: IntCounterVec,
+    memory: IntGaugeVec,
+    memory_limit: IntGaugeVec,
     disk: OnceLock<IntGauge>,
 }
 
@@ -51,6 +53,17 @@ impl CommitLatency {
     pub fn observe(&self, after: Duration) {
         self.0.observe(after.as_secs_f64());
     }
+}
+
+/// How much of a share of the memory is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryUse {
+    /// Whose share it is; one of few.
+    pub purpose: &'static str,
+    /// Bytes taken.
+    pub used: usize,
+    /// Bytes that may be.
+    pub limit: usize,
 }
 
 /// What kind of session.
@@ -108,10 +121,7 @@ impl Telemetry {
         Self {
             connections: gauge(&registry, "s2s_connections_open", "Connections that are open."),
             streams: gauge(&registry, "s2s_streams_open", "Streams that are open."),
-            sessions: register(
-                &registry,
-                IntGaugeVec::new(Opts::new("s2s_sessions_open", "Sessions that are open."), &["kind"]),
-            ),
+            sessions: gauges(&registry, "s2s_sessions_open", "Sessions that are open.", "kind"),
             requests: counters(&registry, "s2s_requests_total", "Requests, by operation.", "operation"),
             frames_in,
             frames_out,
@@ -140,6 +150,8 @@ impl Telemetry {
             appended: counters(&registry, "s2s_appended_bytes_total", "Metered bytes appended, by basin.", "basin"),
             read: counters(&registry, "s2s_read_bytes_total", "Metered bytes sent to readers, by basin.", "basin"),
             errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
+            memory: gauges(&registry, "s2s_memory_bytes", "Memory taken of the budget, by share.", "share"),
+            memory_limit: gauges(&registry, "s2s_memory_limit_bytes", "The shares of the budget.", "share"),
             disk: OnceLock::new(),
             registry,
         }
@@ -218,6 +230,13 @@ impl Telemetry {
         disk.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// So much is taken of a share of the memory.
+    pub fn memory(&self, MemoryUse { purpose, used, limit }: MemoryUse) {
+        for (family, bytes) in [(&self.memory, used), (&self.memory_limit, limit)] {
+            family.with_label_values(&[purpose]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
@@ -243,6 +262,10 @@ fn latencies(registry: &Registry, name: &str, help: &str, label: &str) -> Histog
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name, help))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), &[label]))
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
@@ -288,8 +311,11 @@ mod tests {
         assert!(!text.contains("s2s_store_disk_bytes"), "there may be no disk");
         drop(session);
         telemetry.disk_used(9);
+        telemetry.memory(MemoryUse { purpose: "recent", used: 3, limit: 8 });
         let text = String::from_utf8(telemetry.render(0)).unwrap();
         assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
         assert!(text.contains("s2s_store_disk_bytes 9"));
+        assert!(text.contains("s2s_memory_bytes{share=\"recent\"} 3"));
+        assert!(text.contains("s2s_memory_limit_bytes{share=\"recent\"} 8"));
     }
 }

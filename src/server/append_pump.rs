@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     clock,
+    memory::{Held, Share},
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
@@ -42,6 +43,10 @@ const READ_AHEAD: usize = 64 * 1024;
 /// client waits for its acks.
 const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
+/// Bytes that a session may have received and not yet admitted without being counted: an idle session has none, and
+/// thousands of busy ones have little.
+const NOT_COUNTED: usize = 4 * 1024;
+
 /// An append session between a request body and a response body.
 pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     request: Option<B>,
@@ -49,6 +54,8 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     session: AppendSession,
     /// Decoded, and waiting for room in the process's byte budget.
     waiting: Option<AppendInput>,
+    /// What of this was counted as memory of sessions.
+    held: Held,
     /// When each input in flight had come in, in order.
     came_in: VecDeque<Instant>,
     /// What ended the session on this side of the stream; told when all that was accepted is acknowledged.
@@ -67,9 +74,11 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         drain: DrainWatch,
         guard: SessionGuard,
         telemetry: Arc<Telemetry>,
+        memory: Arc<Share>,
         open: OpenGuard,
     ) -> Self {
         Self {
+            held: Held::nothing_of(memory),
             request: Some(request),
             frames: FrameBuffer::new(),
             session,
@@ -106,6 +115,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             self.refuse(ended);
         }
         let intake = self.take_inputs(cx);
+        self.count_memory();
         let mut out = BytesMut::new();
         self.put_outcomes(cx, phase.advice(), &mut out);
         if self.over
@@ -172,6 +182,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                     let end = self.frames.finish().map_err(bad_frame);
                     return Poll::Ready(end.map(|()| None));
                 }
+                Poll::Pending if self.is_in_the_way() => {
+                    let error = "too much memory is taken by frames that are not complete; send this one again";
+                    return Poll::Ready(Err(ApiError::new(ErrorCode::RateLimited, error)));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -197,12 +211,23 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 
     fn read_ahead(&mut self, cx: &mut Context<'_>) {
-        while self.frames.buffered() < READ_AHEAD {
+        while self.frames.buffered() < READ_AHEAD && !self.held.share().is_exceeded() {
             match self.poll_request(cx) {
                 Poll::Ready(Some(chunk)) => self.frames.push(chunk),
                 Poll::Ready(None) | Poll::Pending => return,
             }
         }
+    }
+
+    /// Whether memory is used up while a large part of a frame is kept here, of which the rest may never come.
+    fn is_in_the_way(&self) -> bool {
+        self.frames.buffered() > READ_AHEAD && self.held.share().is_exceeded()
+    }
+
+    fn count_memory(&mut self) {
+        let waiting = self.waiting.as_ref().map_or(0, |input| input.batch.sequenced_memory());
+        let bytes = self.frames.buffered() + waiting;
+        self.held.set(if bytes < NOT_COUNTED { 0 } else { bytes });
     }
 
     fn refuse(&mut self, error: ApiError) {

@@ -76,6 +76,12 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Bytes of memory that hold what was written and is not yet where it will stay; of the share for that
+    /// (`MemoryShares::written`), if it has one.
+    fn unmoved(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
 }

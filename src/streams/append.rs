@@ -111,7 +111,7 @@ impl AppendSession {
     /// While this is pending, acks of earlier inputs go on. What becomes of the input, [`AppendSession::poll_ack`] tells.
     /// The session must be open.
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
-        let permit = ready!(self.poll_budget(cx, input.batch.metered()));
+        let permit = ready!(self.poll_budget(cx, input.batch.sequenced_memory()));
         let outcome = match &self.cipher {
             None => self.stream.append(self.writer, input, permit, self.clock.now()),
             Some(cipher) => self.stream.append(self.writer, &sealed(cipher, input), permit, self.clock.now()),
@@ -127,7 +127,7 @@ impl AppendSession {
         let waiting = match &mut self.waiting {
             Some(waiting) => waiting,
             none => {
-                // At most 1 MiB, by the limits of a batch; the budget is never smaller.
+                // By the limits of a batch not more than the least budget has.
                 let bytes = bytes as u32;
                 if let Ok(permit) = self.budget.clone().try_acquire_many_owned(bytes) {
                     return Poll::Ready(permit);
@@ -226,7 +226,7 @@ impl AppendSession {
 
     fn done(&mut self, failure: Failure) -> Failure {
         self.outstanding = 0;
-        self.stream.give_up(self.writer);
+        self.stream.forget_taken_back(self.writer);
         self.state = State::Done;
         failure
     }

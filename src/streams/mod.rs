@@ -9,11 +9,13 @@ mod catalogue;
 mod failure;
 mod init;
 mod neighbours;
+mod portion;
 mod provision;
 mod read;
 mod reconfigure;
 mod retention;
 mod ring;
+mod rings;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -33,14 +35,16 @@ use self::{
     background::{Background, Job},
     catalogue::Catalogue,
     retention::Sweep,
+    rings::Rings,
 };
 use crate::{
     clock::{self, Clock},
     encryption::{EncryptionKey, KeyError, KeyMaterial},
+    memory::Share,
     sequence::ReadMode,
     store::{Store, StoreError},
-    telemetry::CommitLatency,
-    types::{BasinName, Cipher, Position, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    telemetry::{CommitLatency, MemoryUse},
+    types::{BasinName, Cipher, MemoryShares, Position, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
     usage::{self, Usage, UsageConfig},
 };
 
@@ -54,8 +58,8 @@ pub use stream::Stream;
 /// How the service is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamsConfig {
-    /// Metered bytes that may be accepted and not yet durable, over all streams; at least one batch, 1 MiB.
-    pub append_in_flight: usize,
+    /// What streams and sessions together may take of memory.
+    pub memory: MemoryShares,
     /// How long a stream that nobody uses stays open.
     pub idle_after: Duration,
     /// How usage is counted and asked for.
@@ -64,7 +68,7 @@ pub struct StreamsConfig {
 
 impl Default for StreamsConfig {
     fn default() -> Self {
-        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
+        Self { memory: MemoryShares::default(), idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
     }
 }
 
@@ -95,7 +99,10 @@ type StreamKey = (BasinName, StreamName);
 pub struct Streams {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    budget: Arc<Semaphore>,
+    memory: MemoryShares,
+    in_flight: Arc<Semaphore>,
+    rings: Arc<Rings<Stream>>,
+    sessions: Arc<Share>,
     background: Background,
     usage: Arc<Usage>,
     commit_latency: CommitLatency,
@@ -130,7 +137,10 @@ impl Streams {
         let streams = Arc::new(Self {
             store,
             clock,
-            budget: Arc::new(Semaphore::new(config.append_in_flight.min(Semaphore::MAX_PERMITS))),
+            memory: config.memory,
+            in_flight: Arc::new(Semaphore::new(config.memory.in_flight().min(Semaphore::MAX_PERMITS))),
+            rings: Arc::new(Rings::new(config.memory.recent)),
+            sessions: Arc::new(Share::new(config.memory.sessions)),
             background,
             usage,
             commit_latency: CommitLatency::default(),
@@ -152,7 +162,7 @@ impl Streams {
     /// Opens an append session with a stream; `key` encrypts what is appended if the stream has a cipher.
     pub fn append_session(&self, stream: Arc<Stream>, key: Option<&KeyMaterial>) -> Result<AppendSession, Failure> {
         let cipher = stream.record_cipher(key)?;
-        Ok(AppendSession::new(stream, cipher, self.budget.clone(), self.clock.clone()))
+        Ok(AppendSession::new(stream, cipher, self.in_flight.clone(), self.clock.clone()))
     }
 
     /// Opens a read session with a stream; `key` decrypts what is read if the stream has a cipher. The start is resolved
@@ -164,7 +174,7 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<ReadSession, Failure> {
         let cipher = stream.record_cipher(key)?;
-        ReadSession::open(stream, cipher, request, ReadMode::Session).await
+        ReadSession::open(stream, cipher, request, ReadMode::Session, self.sessions.clone()).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
@@ -175,7 +185,7 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<Option<ReadEvent>, Failure> {
         let cipher = stream.record_cipher(key)?;
-        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary).await?;
+        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary, self.sessions.clone()).await?;
         loop {
             match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
@@ -242,8 +252,8 @@ impl Streams {
     async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
         let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
-        let stream =
-            Stream::open(&*self.store, entry, arrivals, self.clock.clone(), background, commit_latency).await?;
+        let (clock, rings) = (self.clock.clone(), self.rings.clone());
+        let stream = Stream::open(&*self.store, entry, arrivals, clock, background, rings, commit_latency).await?;
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
@@ -291,6 +301,23 @@ impl Streams {
     /// Bytes that streams take on a disk, if they are on one.
     pub fn disk_used(&self) -> Option<u64> {
         self.store.disk_used()
+    }
+
+    /// What sessions hold is counted against this.
+    pub fn session_memory(&self) -> &Arc<Share> {
+        &self.sessions
+    }
+
+    /// How much of each share of memory is taken.
+    pub fn memory_used(&self) -> [MemoryUse; 4] {
+        let written = self.store.unmoved().unwrap_or_default() as usize;
+        let in_flight = self.memory.in_flight().saturating_sub(self.in_flight.available_permits());
+        [
+            MemoryUse { purpose: "appends", used: 2 * in_flight, limit: self.memory.appends },
+            MemoryUse { purpose: "recent", used: self.rings.share().used(), limit: self.memory.recent },
+            MemoryUse { purpose: "written", used: written, limit: self.memory.written },
+            MemoryUse { purpose: "sessions", used: self.sessions.used(), limit: self.memory.sessions },
+        ]
     }
 
     /// Ends the service: what was accepted becomes durable first.

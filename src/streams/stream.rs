@@ -25,8 +25,9 @@ use self::sharing::Refresher;
 use super::{
     Failure,
     background::Background,
-    ring::Ring,
-    waiters::{Place, Waiters, Wakers},
+    ring::{Rest, Ring},
+    rings::{Keeper, Rings},
+    waiters::{Left, Place, Waiters, Wakers},
     writers::{Next, Promise, TakenBack, WriterId, Writers},
 };
 use crate::{
@@ -51,6 +52,7 @@ pub struct Stream {
     this: Weak<Stream>,
     clock: Arc<dyn Clock>,
     background: Background,
+    rings: Arc<Rings<Stream>>,
     commit_latency: CommitLatency,
     refresher: Refresher,
     usage: OnceLock<Arc<StreamUsage>>,
@@ -161,6 +163,7 @@ impl Stream {
         arrivals: Option<Arrivals>,
         clock: Arc<dyn Clock>,
         background: Background,
+        rings: Arc<Rings<Stream>>,
         commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
@@ -182,11 +185,12 @@ impl Stream {
                 arrivals_saved: arrivals.as_ref().and_then(Arrivals::latest),
                 arrivals: arrivals.unwrap_or_else(|| Arrivals::new(entry.created_at)),
                 pending: VecDeque::new(),
-                ring: Ring::default(),
+                ring: Ring::new(rings.share().clone()),
                 waiters: Waiters::default(),
                 writers: Writers::default(),
                 followers: 0,
             }),
+            rings,
         });
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
         stream.lock().begin_at(opened.head, stream.clock.now());
@@ -270,8 +274,10 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trim_point;
+        let joins = state.ring.joins();
         drop(guard);
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(trims);
         Ok(())
     }
@@ -411,13 +417,16 @@ impl Stream {
     }
 
     pub(super) fn leave_writer(&self, place: &Place, writer: WriterId) {
-        let mut state = self.lock();
-        state.waiters.leave(place);
-        state.writers.leave(writer);
+        self.lock().writers.leave(writer);
+        self.leave(place);
     }
 
     pub(super) fn leave(&self, place: &Place) {
-        self.lock().waiters.leave(place);
+        let mut state = self.lock();
+        if state.waiters.leave(place) == Left::Nobody {
+            // An idle stream is small: there may be a hundred thousand of them.
+            state.pending.shrink_to_fit();
+        }
     }
 
     /// Whether the durable tail has come to `end`, and where it is; if it has not, the task of `cx` will be woken.
@@ -487,9 +496,11 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
+        let joins = state.ring.joins();
         drop(state);
         self.note_stored();
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(trims);
     }
 
@@ -497,6 +508,14 @@ impl Stream {
     fn fail(&self, error: StoreError) {
         self.lock().pending.clear();
         self.end(Phase::Failed(error));
+    }
+
+    /// For what was just put into the ring, which `joins` those of all streams with it or is among them already.
+    fn make_room(&self, joins: bool) {
+        if joins {
+            self.rings.join(self.this.clone());
+        }
+        self.rings.make_room();
     }
 
     fn trim_in_background(&self, trims: bool) {
@@ -509,6 +528,12 @@ impl Stream {
 impl Incoming {
     fn taken_back(self, input: AppendInput) -> TakenBack {
         TakenBack { input, arrived: self.arrived, permit: self.permit }
+    }
+}
+
+impl Keeper for Stream {
+    fn give_up(&self) -> Rest {
+        self.lock().ring.give_up()
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes};
 
 use super::{
-    Command, FencingToken, Position, RecordError, RecordFields, SeqNum, Timestamp,
+    Batch, Command, FencingToken, Position, RecordError, RecordFields, SeqNum, Timestamp,
     layout::{self, bytes_field_len, put_bytes_field, put_varint, varint_len},
     limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS, MAX_FRAME_MESSAGE},
     metered_size,
@@ -239,6 +239,12 @@ impl AppendBatch {
         self.metered
     }
 
+    /// Bytes of memory that the batch made of it takes, at most.
+    pub fn sequenced_memory(&self) -> usize {
+        // No form of a record takes more than twice its metered size.
+        self.buffer.len().min(2 * self.metered) + self.spans.len() * Batch::RECORD_MEMORY + Batch::MEMORY
+    }
+
     /// Whether every record came with a timestamp.
     pub fn all_timestamped(&self) -> bool {
         self.all_timestamped
@@ -372,6 +378,23 @@ pub(crate) mod tests {
             Ok(_) => None,
             Err(BatchError::Record { index: 1, error }) => Some(error),
             Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_batch_will_take_is_known_before_it_is_made() {
+        let headers: Headers<'_> = &[(b"name", b"value"), (b"x", b"")];
+        let most_headers: Vec<_> = (0..2_000).map(|_| (&b"x"[..], &b""[..])).collect();
+        for records in [
+            vec![(None, &[][..], &[][..]); 1000],
+            vec![(Some(u64::MAX), headers, &b"a body"[..]); 10],
+            vec![(None, &most_headers, &[0; 1000])],
+        ] {
+            let append = batch_of(&records).unwrap();
+            let first = SeqNum::new(1 << 63);
+            let batch = Batch::sequence(&append, first, |_| Timestamp::new(u64::MAX));
+            let (memory, expected) = (batch.memory(), append.sequenced_memory());
+            assert!(memory <= expected && expected < 5 * memory, "{memory} of {expected}");
         }
     }
 

@@ -51,7 +51,7 @@ use self::{
     writer::{Numbers, Writer},
 };
 use super::{CommitSink, MetaStore, OpenLog, Store, StoreError, StoreFuture};
-use crate::types::StreamId;
+use crate::types::{MemoryShares, StreamId};
 
 pub use directory::DirectoryError;
 
@@ -95,22 +95,23 @@ pub enum OpenError {
 }
 
 impl DiskStore {
-    /// Opens the store in `path`, made if it is not there. `cache` bytes of memory are for what is read often.
+    /// Opens the store in `path`, made if it is not there. Of `memory` it takes the shares for what is read often and for
+    /// what is not yet moved to its place.
     ///
     /// Takes as long as reading the journal, of bounded size, whatever the store holds.
-    pub fn open(path: &Path, cache: usize) -> Result<Self, OpenError> {
-        Self::open_with(path, cache, |directory, engine| space::of_file_system(directory, engine))
+    pub fn open(path: &Path, memory: MemoryShares) -> Result<Self, OpenError> {
+        Self::open_with(path, memory, |directory, engine| space::of_file_system(directory, engine))
     }
 
     fn open_with(
         path: &Path,
-        cache: usize,
+        memory: MemoryShares,
         probe: impl FnOnce(&Path, &Arc<Engine>) -> Probe,
     ) -> Result<Self, OpenError> {
         let directory = DataDirectory::open(path)?;
         let database = directory.database();
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
-        let engine = Arc::new(Engine::open(&database, cache as u64).map_err(|error| failed(error.to_string()))?);
+        let engine = Arc::new(Engine::open(&database, memory).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
         Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
@@ -208,6 +209,10 @@ impl Store for DiskStore {
 
     fn disk_used(&self) -> Option<u64> {
         Some(self.shared.engine.disk_space())
+    }
+
+    fn unmoved(&self) -> Option<u64> {
+        Some(self.shared.engine.unmoved())
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

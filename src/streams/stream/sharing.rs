@@ -67,9 +67,9 @@ impl Stream {
     }
 
     /// Lets go of what was taken back of `writer`, whose session has failed, and of the room that it takes.
-    pub(in crate::streams) fn give_up(&self, writer: WriterId) {
+    pub(in crate::streams) fn forget_taken_back(&self, writer: WriterId) {
         if self.is_shared() {
-            self.lock().writers.give_up(writer);
+            self.lock().writers.forget_taken_back(writer);
         }
     }
 
@@ -108,9 +108,11 @@ impl Stream {
         let durable = state.durable;
         state.sequencer.set_head(durable);
         let wakers = state.wakers_of_tail();
+        let joins = state.ring.joins();
         drop(state);
         self.note_stored();
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(durable.trim_point > trimmed_before);
     }
 
@@ -133,12 +135,14 @@ impl Stream {
         let failed = self.judge_all_again(state);
         let wakers = state.waiters.everyone();
         let trims = state.durable.trim_point > trimmed_before;
+        let joins = state.ring.joins();
         drop(guard);
         if let Some(error) = failed {
             self.fail(error);
         }
         self.note_stored();
         wakers.wake();
+        self.make_room(joins);
         self.trim_in_background(trims);
     }
 

@@ -506,14 +506,14 @@ async fn a_session_that_failed_keeps_no_room_from_others() {
     let (a, b) = gateways.pair();
     both_open(&gateways).await;
     a.append(one("a")).await;
-    let room = b.streams.budget.available_permits();
+    let room = b.streams.in_flight.available_permits();
     let mut writer = b.writer().await;
     put(&mut writer, &testing::with_match(one("b"), 0));
     put(&mut writer, &testing::uniform_input(10, 100));
     b.store.settle();
-    assert!(b.streams.budget.available_permits() < room, "undecided");
+    assert!(b.streams.in_flight.available_permits() < room, "undecided");
     assert_eq!(told_failure(&mut writer).await, mismatch(1));
-    assert_eq!(b.streams.budget.available_permits(), room, "although the session is still there");
+    assert_eq!(b.streams.in_flight.available_permits(), room, "although the session is still there");
 }
 
 #[tokio::test]
@@ -521,13 +521,13 @@ async fn bytes_in_flight_are_given_back_when_what_was_judged_again_is_durable() 
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
     both_open(&gateways).await;
-    let room = b.streams.budget.available_permits();
+    let room = b.streams.in_flight.available_permits();
     let mut writer = b.writer().await;
     put(&mut writer, &one("b"));
     a.append(one("a")).await;
     b.store.report();
-    assert!(b.streams.budget.available_permits() < room, "judged again, and not durable yet");
+    assert!(b.streams.in_flight.available_permits() < room, "judged again, and not durable yet");
     b.store.settle();
-    assert_eq!(b.streams.budget.available_permits(), room);
+    assert_eq!(b.streams.in_flight.available_permits(), room);
     assert_eq!(told_range(&mut writer).await, (1, 2));
 }
