@@ -226,7 +226,7 @@ impl AppendSession {
 
     fn done(&mut self, failure: Failure) -> Failure {
         self.outstanding = 0;
-        self.stream.give_up(self.writer);
+        self.stream.forget_taken_back(self.writer);
         self.state = State::Done;
         failure
     }

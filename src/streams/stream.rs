@@ -525,15 +525,15 @@ impl Stream {
     }
 }
 
-impl Keeper for Stream {
-    fn give_up(&self) -> Rest {
-        self.lock().ring.give_up()
-    }
-}
-
 impl Incoming {
     fn taken_back(self, input: AppendInput) -> TakenBack {
         TakenBack { input, arrived: self.arrived, permit: self.permit }
+    }
+}
+
+impl Keeper for Stream {
+    fn give_up(&self) -> Rest {
+        self.lock().ring.give_up()
     }
 }
 

@@ -128,7 +128,7 @@ impl Writers {
     }
 
     /// Drops what was taken back of the writer.
-    pub(super) fn give_up(&mut self, id: WriterId) {
+    pub(super) fn forget_taken_back(&mut self, id: WriterId) {
         if let Some(writer) = self.get_mut(id) {
             writer.taken_back.clear();
         }

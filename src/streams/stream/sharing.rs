@@ -67,9 +67,9 @@ impl Stream {
     }
 
     /// Lets go of what was taken back of `writer`, whose session has failed, and of the room that it takes.
-    pub(in crate::streams) fn give_up(&self, writer: WriterId) {
+    pub(in crate::streams) fn forget_taken_back(&self, writer: WriterId) {
         if self.is_shared() {
-            self.lock().writers.give_up(writer);
+            self.lock().writers.forget_taken_back(writer);
         }
     }
 
