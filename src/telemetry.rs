@@ -160,13 +160,9 @@ impl Telemetry {
         self.requests.with_label_values(&[operation]).inc();
     }
 
-    /// `frames` frames came in on a session.
-    pub fn frames_in(&self, frames: u64) {
+    /// `bytes` bytes came in on a session, with which `frames` frames were complete.
+    pub fn received(&self, frames: u64, bytes: usize) {
         self.frames_in.inc_by(frames);
-    }
-
-    /// `bytes` bytes of frames came in on a session.
-    pub fn bytes_in(&self, bytes: usize) {
         self.bytes_in.inc_by(bytes as u64);
     }
 
@@ -266,8 +262,7 @@ mod tests {
     fn what_is_counted_can_be_read() {
         let telemetry = Telemetry::new();
         let session = telemetry.session(SessionKind::Append);
-        telemetry.frames_in(3);
-        telemetry.bytes_in(42);
+        telemetry.received(3, 42);
         telemetry.sent(2, 7);
         telemetry.acked(Duration::from_micros(300));
         telemetry.error("bad_frame");

@@ -44,6 +44,9 @@ pub(crate) const FRAME_HEAD_LEN: usize = 4;
 /// The most bytes that a tail takes as a field of `ReadBatch`: tag, length, two tagged varints.
 pub(crate) const MAX_TAIL_FIELD_LEN: usize = 2 + 2 * 11;
 
+/// The most that is written in one piece: an ack in its frame, three positions with a head in front, takes 76 bytes.
+const MAX_SHORT: usize = 96;
+
 /// The head of a regular or terminal frame with `body_len` bytes behind it; the caller keeps it within the limit.
 pub(crate) fn frame_head(flag: u8, body_len: usize) -> [u8; FRAME_HEAD_LEN] {
     let length = (body_len as u32 + 1).to_be_bytes();
@@ -57,6 +60,16 @@ pub(crate) const fn varint_len(value: u64) -> usize {
     bits.div_ceil(7)
 }
 
+/// Writes a few short fields, at most [`MAX_SHORT`] bytes of them, in one piece: a buffer that grows asks at each piece
+/// whether it must, which for a byte takes longer than to write it.
+pub(crate) fn put_short(out: &mut impl BufMut, write: impl FnOnce(&mut &mut [u8])) {
+    let mut bytes = [0; MAX_SHORT];
+    let mut rest = &mut bytes[..];
+    write(&mut rest);
+    let len = MAX_SHORT - rest.len();
+    out.put_slice(&bytes[..len]);
+}
+
 pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
@@ -67,9 +80,17 @@ pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
 
 /// Reads a varint in its shortest form from the front of `bytes` and moves past it.
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    if let [byte @ 0..0x80, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Some(u64::from(*byte));
+    // The lengths of most records and bodies take one byte or two.
+    match *bytes {
+        [byte @ 0..0x80, rest @ ..] => {
+            *bytes = rest;
+            return Some(u64::from(*byte));
+        }
+        [low, high @ 0x01..0x80, rest @ ..] => {
+            *bytes = rest;
+            return Some(u64::from(*low & 0x7f) | u64::from(*high) << 7);
+        }
+        _ => {}
     }
     let mut value = 0u64;
     for (i, byte) in bytes.iter().enumerate().take(10) {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::types::{
     AppendAck, Compression, Position,
-    layout::{FRAME_HEAD_LEN, position_field_len, put_position_field},
+    layout::{position_field_len, put_position_field, put_short},
 };
 
 const START: u8 = 0x0a;
@@ -38,15 +38,16 @@ pub enum AckError {
 pub fn put_append_ack(out: &mut BytesMut, ack: &AppendAck, advice: Advice) {
     let len = ack_len(ack);
     let head = message_head(Compression::None, advice, len).expect("an ack takes at most 72 bytes");
-    out.reserve(FRAME_HEAD_LEN + len);
-    out.put_slice(&head);
-    put_ack(out, ack);
+    put_short(out, |out| {
+        out.put_slice(&head);
+        put_ack(out, ack);
+    });
 }
 
 /// The message alone, for unary responses.
 pub fn encode_append_ack(ack: &AppendAck) -> Bytes {
     let mut out = BytesMut::with_capacity(ack_len(ack));
-    put_ack(&mut out, ack);
+    put_short(&mut out, |out| put_ack(out, ack));
     out.freeze()
 }
 
@@ -68,7 +69,7 @@ fn ack_len(ack: &AppendAck) -> usize {
     position_field_len(ack.start) + position_field_len(ack.end) + position_field_len(ack.tail)
 }
 
-fn put_ack(out: &mut BytesMut, ack: &AppendAck) {
+fn put_ack(out: &mut impl BufMut, ack: &AppendAck) {
     put_position_field(out, START, ack.start);
     put_position_field(out, END, ack.end);
     put_position_field(out, TAIL, ack.tail);
