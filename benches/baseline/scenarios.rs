@@ -61,12 +61,15 @@ pub(crate) static SCENARIOS: [Scenario; 15] = [
     },
     Scenario {
         name: "append-text",
-        rows: &[Row::new("the same, text, zstd", "MiB/s", Reach::From(400.0), Reach::From(250.0))],
+        rows: &[
+            Row::new("the same, text, zstd", "MiB/s", Reach::From(400.0), Reach::From(250.0)),
+            Row::new("its CPU", "µs/batch", Reach::Told, Reach::Told),
+        ],
         comparable: false,
         run: |server, time| {
             let shape = Shape::text(100, 1024);
             let window = append_window(server, time, Spread::shared(1), shape, 32);
-            vec![window.rate() * shape.payload() as f64 / MIB]
+            vec![window.rate() * shape.payload() as f64 / MIB, window.cpu_micros()]
         },
     },
     Scenario {
@@ -81,14 +84,20 @@ pub(crate) static SCENARIOS: [Scenario; 15] = [
     },
     Scenario {
         name: "append-small",
-        rows: &[Row::new(
-            "1 session, 1 × 100 B a batch, 256 in flight",
-            "acks/s",
-            Reach::AtLeast(0.75),
-            Reach::AtLeast(0.4),
-        )],
+        rows: &[
+            Row::new(
+                "1 session, 1 × 100 B a batch, 256 in flight",
+                "acks/s",
+                Reach::AtLeast(0.75),
+                Reach::AtLeast(0.4),
+            ),
+            Row::new("its CPU", "µs/batch", Reach::Told, Reach::Told),
+        ],
         comparable: true,
-        run: |server, time| vec![append_window(server, time, Spread::shared(1), Shape::random(1, 100), 256).rate()],
+        run: |server, time| {
+            let window = append_window(server, time, Spread::shared(1), Shape::random(1, 100), 256);
+            vec![window.rate(), window.cpu_micros()]
+        },
     },
     Scenario {
         name: "append-latency",
@@ -98,16 +107,15 @@ pub(crate) static SCENARIOS: [Scenario; 15] = [
     },
     Scenario {
         name: "append-sessions",
-        rows: &[Row::new(
-            "200 sessions, 1 × 100 B in flight each",
-            "acks/s",
-            Reach::AtLeast(0.75),
-            Reach::AtLeast(0.4),
-        )],
+        rows: &[
+            Row::new("200 sessions, 1 × 100 B in flight each", "acks/s", Reach::AtLeast(0.75), Reach::AtLeast(0.4)),
+            Row::new("its CPU", "µs/batch", Reach::Told, Reach::Told),
+        ],
         comparable: true,
         run: |server, time| {
             let spread = Spread { sessions: 200, a_connection: A_CONNECTION };
-            vec![append_window(server, time, spread, Shape::random(1, 100), 1).rate()]
+            let window = append_window(server, time, spread, Shape::random(1, 100), 1);
+            vec![window.rate(), window.cpu_micros()]
         },
     },
     Scenario {

@@ -40,6 +40,8 @@ pub(crate) enum Reach {
     OfDisk(f64),
     /// So many times that of "hyper" and so many syncs of the disk, in microseconds, or less.
     SyncOnTop(f64, f64),
+    /// Anything: it is told to explain the others.
+    Told,
 }
 
 impl Reach {
@@ -59,6 +61,7 @@ impl Reach {
                 let most = times_hyper(times) + syncs * sync_micros();
                 (format!("≤ {times} × + {syncs} syncs = {most:.0}"), most, value <= most)
             }
+            Reach::Told => return String::new(),
         };
         let mark = match (limit.is_nan(), reached) {
             (true, _) => "?",
