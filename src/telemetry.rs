@@ -1,11 +1,21 @@
 //! What the gateway counts about itself, and how Prometheus reads it. Knows no session and no stream.
 
-use std::{sync::OnceLock, time::Duration};
+mod latency;
+mod sharded;
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use self::{latency::Latency, sharded::Sharded};
 
 /// The content type of [`Telemetry::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
@@ -22,12 +32,14 @@ pub struct Telemetry {
     streams: IntGauge,
     sessions: IntGaugeVec,
     requests: IntCounterVec,
-    frames_in: IntCounter,
-    frames_out: IntCounter,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    frames: Directions<IntCounter>,
+    bytes: Directions<IntCounter>,
+    /// What the two above show, up to now.
+    moved: Sharded<Moved>,
+    /// Held while they are brought up to it.
+    showing: Mutex<()>,
     acks: IntCounter,
-    ack_latency: Histogram,
+    ack_latency: Latency,
     request_latency: HistogramVec,
     open_latency: HistogramVec,
     appended: IntCounterVec,
@@ -38,9 +50,23 @@ pub struct Telemetry {
     disk: OnceLock<IntGauge>,
 }
 
+/// One for what comes in and one for what goes out.
+#[derive(Debug, Default)]
+struct Directions<T> {
+    received: T,
+    sent: T,
+}
+
+/// What sessions count for every batch.
+#[derive(Debug, Default)]
+struct Moved {
+    frames: Directions<AtomicU64>,
+    bytes: Directions<AtomicU64>,
+}
+
 /// How long the store takes to make what it accepted durable, once for every batch.
 #[derive(Clone, Debug)]
-pub struct CommitLatency(Histogram);
+pub struct CommitLatency(Latency);
 
 impl Default for CommitLatency {
     fn default() -> Self {
@@ -51,7 +77,7 @@ impl Default for CommitLatency {
 impl CommitLatency {
     /// A batch became durable so long after it was handed over.
     pub fn observe(&self, after: Duration) {
-        self.0.observe(after.as_secs_f64());
+        self.0.observe(after);
     }
 }
 
@@ -114,26 +140,24 @@ impl Telemetry {
         let registry = Registry::new();
         let by_direction = |name: &str, help: &str| {
             let family = counters(&registry, name, help, "direction");
-            (family.with_label_values(&["in"]), family.with_label_values(&["out"]))
+            Directions { received: family.with_label_values(&["in"]), sent: family.with_label_values(&["out"]) }
         };
-        let (frames_in, frames_out) = by_direction("s2s_frames_total", "S2S frames of sessions.");
-        let (bytes_in, bytes_out) = by_direction("s2s_frame_bytes_total", "Bytes of S2S frames of sessions.");
         Self {
             connections: gauge(&registry, "s2s_connections_open", "Connections that are open."),
             streams: gauge(&registry, "s2s_streams_open", "Streams that are open."),
             sessions: gauges(&registry, "s2s_sessions_open", "Sessions that are open.", "kind"),
             requests: counters(&registry, "s2s_requests_total", "Requests, by operation.", "operation"),
-            frames_in,
-            frames_out,
-            bytes_in,
-            bytes_out,
+            frames: by_direction("s2s_frames_total", "S2S frames of sessions."),
+            bytes: by_direction("s2s_frame_bytes_total", "Bytes of S2S frames of sessions."),
+            moved: Sharded::default(),
+            showing: Mutex::default(),
             acks: register(&registry, IntCounter::new("s2s_acks_total", "Appends acknowledged on sessions.")),
             ack_latency: register(
                 &registry,
-                Ok(latency(
+                Latency::new(
                     "s2s_append_ack_latency_seconds",
                     "From the last byte of an input on a session to its ack.",
-                )),
+                ),
             ),
             request_latency: latencies(
                 &registry,
@@ -172,26 +196,23 @@ impl Telemetry {
         self.requests.with_label_values(&[operation]).inc();
     }
 
-    /// `frames` frames came in on a session.
-    pub fn frames_in(&self, frames: u64) {
-        self.frames_in.inc_by(frames);
-    }
-
-    /// `bytes` bytes of frames came in on a session.
-    pub fn bytes_in(&self, bytes: usize) {
-        self.bytes_in.inc_by(bytes as u64);
+    /// `bytes` bytes came in on a session, with which `frames` frames were complete.
+    pub fn received(&self, frames: u64, bytes: usize) {
+        let Moved { frames: frames_moved, bytes: bytes_moved } = self.moved.mine();
+        frames_moved.received.fetch_add(frames, Relaxed);
+        bytes_moved.received.fetch_add(bytes as u64, Relaxed);
     }
 
     /// `frames` frames of together `bytes` bytes went out on a session.
     pub fn sent(&self, frames: u64, bytes: usize) {
-        self.frames_out.inc_by(frames);
-        self.bytes_out.inc_by(bytes as u64);
+        let Moved { frames: frames_moved, bytes: bytes_moved } = self.moved.mine();
+        frames_moved.sent.fetch_add(frames, Relaxed);
+        bytes_moved.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     /// An input was acknowledged so long after it had come in.
     pub fn acked(&self, after: Duration) {
-        self.acks.inc();
-        self.ack_latency.observe(after.as_secs_f64());
+        self.ack_latency.observe(after);
     }
 
     /// A client was told of an error with this code.
@@ -219,7 +240,7 @@ impl Telemetry {
     pub fn basin_bytes(&self, basin: &str, appended: u64, read: u64) {
         for (family, total) in [(&self.appended, appended), (&self.read, read)] {
             let counter = family.with_label_values(&[basin]);
-            counter.inc_by(total.saturating_sub(counter.get()));
+            raise(&counter, total);
         }
     }
 
@@ -240,20 +261,35 @@ impl Telemetry {
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
+        self.show_moved();
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             Ok(()) => text,
             Err(error) => format!("# {error}\n").into_bytes(),
         }
     }
+
+    fn show_moved(&self) {
+        let _one_at_a_time = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        raise(&self.frames.received, self.moved.sum(|moved| moved.frames.received.load(Relaxed)));
+        raise(&self.frames.sent, self.moved.sum(|moved| moved.frames.sent.load(Relaxed)));
+        raise(&self.bytes.received, self.moved.sum(|moved| moved.bytes.received.load(Relaxed)));
+        raise(&self.bytes.sent, self.moved.sum(|moved| moved.bytes.sent.load(Relaxed)));
+        raise(&self.acks, self.ack_latency.count());
+    }
+}
+
+/// Brings `counter` up to what was counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn latency_options(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec())
 }
 
-fn latency(name: &str, help: &str) -> Histogram {
-    Histogram::with_opts(latency_options(name, help)).expect("the names of this file are well formed")
+fn latency(name: &str, help: &str) -> Latency {
+    Latency::new(name, help).expect("the names of this file are well formed")
 }
 
 fn latencies(registry: &Registry, name: &str, help: &str, label: &str) -> HistogramVec {
@@ -289,8 +325,7 @@ mod tests {
     fn what_is_counted_can_be_read() {
         let telemetry = Telemetry::new();
         let session = telemetry.session(SessionKind::Append);
-        telemetry.frames_in(3);
-        telemetry.bytes_in(42);
+        telemetry.received(3, 42);
         telemetry.sent(2, 7);
         telemetry.acked(Duration::from_micros(300));
         telemetry.error("bad_frame");

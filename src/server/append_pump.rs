@@ -63,8 +63,17 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     drain: DrainWatch,
     guard: SessionGuard,
     telemetry: Arc<Telemetry>,
+    /// What came in since that was last told.
+    untold: CameIn,
     over: bool,
     _open: OpenGuard,
+}
+
+/// Counted for itself and told once a wake-up: what all sessions count together is written by all processors.
+#[derive(Default)]
+struct CameIn {
+    frames: u64,
+    bytes: usize,
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
@@ -88,6 +97,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             drain,
             guard,
             telemetry,
+            untold: CameIn::default(),
             over: false,
             _open: open,
         }
@@ -115,6 +125,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             self.refuse(ended);
         }
         let intake = self.take_inputs(cx);
+        self.tell_what_came_in();
         self.count_memory();
         let mut out = BytesMut::new();
         self.put_outcomes(cx, phase.advice(), &mut out);
@@ -137,7 +148,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
 
     /// Admits what has arrived.
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
-        let mut admitted = 0;
+        // One time for all inputs of a wake-up: they had come in before it.
+        let (mut admitted, mut now) = (0, None);
         while self.session.is_open() {
             if admitted >= ADMITTED_A_CHUNK {
                 return Intake::Full;
@@ -153,7 +165,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             }
             match self.next_input(cx) {
                 Poll::Ready(Ok(Some(input))) => {
-                    self.came_in.push_back(clock::instant());
+                    self.came_in.push_back(*now.get_or_insert_with(clock::instant));
                     self.waiting = Some(input);
                 }
                 Poll::Ready(Ok(None)) => self.session.close(),
@@ -164,11 +176,18 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         Intake::Waits
     }
 
+    fn tell_what_came_in(&mut self) {
+        let CameIn { frames, bytes } = std::mem::take(&mut self.untold);
+        if bytes > 0 {
+            self.telemetry.received(frames, bytes);
+        }
+    }
+
     fn next_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<AppendInput>, ApiError>> {
         loop {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => {
-                    self.telemetry.frames_in(1);
+                    self.untold.frames += 1;
                     let input = wire::append_input_of_frame(frame);
                     let input = input.map_err(|error| errors::input_error(error, ErrorCode::BadFrame));
                     return Poll::Ready(input.and_then(|input| self.guard.permit(&input).map(|()| Some(input))));
@@ -197,7 +216,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             match Pin::new(request).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) if chunk.has_remaining() => {
-                        self.telemetry.bytes_in(chunk.len());
+                        self.untold.bytes += chunk.len();
                         return Poll::Ready(Some(chunk));
                     }
                     // An empty chunk, or trailers, which mean nothing here.
@@ -237,14 +256,15 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 
     fn put_outcomes(&mut self, cx: &mut Context<'_>, advice: Advice, out: &mut BytesMut) {
-        let mut acks = 0;
-        let now = clock::instant();
+        let (mut acks, mut now) = (0, None);
         let end = loop {
             match self.session.poll_ack(cx) {
                 Poll::Ready(Some(Ok(ack))) => {
                     wire::put_append_ack(out, &ack, advice);
                     acks += 1;
                     if let Some(came_in) = self.came_in.pop_front() {
+                        // One time for all acks of a wake-up, and none for a wake-up without acks.
+                        let now = *now.get_or_insert_with(clock::instant);
                         self.telemetry.acked(now.saturating_duration_since(came_in));
                     }
                 }
@@ -261,7 +281,9 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 acks += 1;
             }
         }
-        self.telemetry.sent(acks, out.len());
+        if acks > 0 {
+            self.telemetry.sent(acks, out.len());
+        }
     }
 }
 

@@ -58,8 +58,8 @@ struct Span {
 }
 
 impl Span {
-    /// Walks the `AppendRecord` that `range` of `buffer` holds.
-    fn parse(buffer: &[u8], range: Range<usize>) -> Result<(Self, Option<Command>), SpanError> {
+    /// Walks the `AppendRecord` that `range` of `buffer` holds; `command` is told if it is one.
+    fn parse(buffer: &[u8], range: Range<usize>, command: impl FnOnce(Command)) -> Result<Self, SpanError> {
         let end = range.end;
         let mut rest = &buffer[range];
         let timestamp = match layout::take_tag(&mut rest, layout::APPEND_TIMESTAMP) {
@@ -82,7 +82,10 @@ impl Span {
             metered: metered as u32,
         };
         span.check_size(metered).map_err(SpanError::Invalid)?;
-        Ok((span, headers.command(body).map_err(SpanError::Invalid)?))
+        if headers.nameless > 0 {
+            command(headers.command(body).map_err(SpanError::Invalid)?);
+        }
+        Ok(span)
     }
 
     fn check_size(&self, metered: usize) -> Result<(), RecordError> {
@@ -146,10 +149,10 @@ impl<'a> HeaderWalk<'a> {
         Some(walk)
     }
 
-    fn command(&self, body: &[u8]) -> Result<Option<Command>, RecordError> {
-        match (self.nameless, self.count) {
-            (0, _) => Ok(None),
-            (1, 1) => Command::parse(self.last_value, body).map(Some),
+    /// The command that a record with a nameless header is.
+    fn command(&self, body: &[u8]) -> Result<Command, RecordError> {
+        match self.count {
+            1 => Command::parse(self.last_value, body),
             _ => Err(RecordError::EmptyHeaderName),
         }
     }
@@ -181,7 +184,8 @@ impl AppendBatch {
                 MAX_BATCH_RECORDS => return Err(CollectError::Invalid(BatchError::TooManyRecords)),
                 _ => {}
             }
-            let (span, command) = Span::parse(&buffer, range).map_err(|error| match error {
+            let command = |command| commands.push((index, command));
+            let span = Span::parse(&buffer, range, command).map_err(|error| match error {
                 SpanError::NotCanonical => CollectError::NotCanonical,
                 SpanError::Invalid(error) => CollectError::Invalid(BatchError::Record { index, error }),
             })?;
@@ -190,7 +194,6 @@ impl AppendBatch {
                 return Err(CollectError::Invalid(BatchError::TooLarge));
             }
             all_timestamped &= span.timestamp.is_some();
-            commands.extend(command.map(|command| (index, command)));
             spans.push(span);
         }
         match spans.is_empty() {

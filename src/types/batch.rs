@@ -239,10 +239,12 @@ fn put_records(buffer: &mut Vec<u8>, append: &AppendBatch, index: &[Entry], firs
 
 /// Writes a record as far as its headers and body, which take `fields` bytes.
 fn put_record_head(buffer: &mut Vec<u8>, seq_num: SeqNum, timestamp: Timestamp, fields: usize) {
-    buffer.put_u8(layout::RECORD);
-    layout::put_varint(buffer, layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
-    layout::put_uint_field(buffer, layout::SEQ_NUM, seq_num.get());
-    layout::put_uint_field(buffer, layout::TIMESTAMP, timestamp.get());
+    let mut head = layout::Short::new();
+    head.byte(layout::RECORD);
+    head.varint(layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
+    head.uint_field(layout::SEQ_NUM, seq_num.get());
+    head.uint_field(layout::TIMESTAMP, timestamp.get());
+    buffer.extend_from_slice(head.bytes());
 }
 
 impl fmt::Debug for Batch {
