@@ -23,6 +23,7 @@ mod cors;
 mod discard;
 mod drain;
 mod errors;
+mod gather;
 mod http2;
 mod identity;
 mod listener;
