@@ -112,7 +112,8 @@ impl Server {
         telemetry.show_commits(streams.commit_latency());
         let authority = Authority::new(streams.store().clone(), streams.clock().clone(), &auth);
         let drain = Arc::new(Drain::default());
-        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, cors, location });
+        let pages = Arc::default();
+        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, pages, basin_host, cors, location });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 

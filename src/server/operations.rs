@@ -270,7 +270,7 @@ impl Gateway {
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
-        let pump = ReadPump::new(feed, compression, self.telemetry.clone(), open);
+        let pump = ReadPump::new(feed, compression, self.pages.clone(), self.telemetry.clone(), open);
         Ok(respond::session(Body::Read(Box::new(pump))))
     }
 
