@@ -8,6 +8,7 @@ mod background;
 mod catalogue;
 mod failure;
 mod init;
+mod pages;
 mod provision;
 mod read;
 mod reconfigure;
