@@ -6,6 +6,8 @@
 //! behind each other here, a flush waits until the connection's task has done all it can do now, and before the first
 //! byte leaves, the task lets those run who are ready to run: they may have more to say on the same connection.
 //!
+//! Where that brings nothing, because a connection has one session that speaks, it is left out most of the time.
+//!
 //! ```text
 //! task polled ─► connection polled ─► little to write? ─► once: behind all that is ready to run ──┐
 //!                       ▲                   └─► otherwise, or the second time: write              │
@@ -27,14 +29,31 @@ const LARGE: usize = 16 * 1024;
 /// With so much to write there is no waiting for more.
 const ENOUGH: usize = 64 * 1024;
 
+/// A connection on which nothing came of giving way [`TRIES`] times in a row writes so many times at once before it tries
+/// again: one with a single session that speaks would only be slower for it.
+const AT_ONCE: u8 = 32;
+
+/// See [`AT_ONCE`]; with several sessions it happens now and then that no other has anything to say.
+const TRIES: u8 = 4;
+
 /// The socket as the HTTP side sees it: flushing it does nothing, [`Gathered::poll_write_out`] does it later.
 pub(super) struct GatheringSocket<I>(Shared<I>);
 
 /// What was written to the socket and is still to go out. Whoever polls the connection writes it out after each poll.
 pub(super) struct Gathered<I> {
     socket: Shared<I>,
-    /// Whether the others had their turn since something was there to be written.
-    gave_way: bool,
+    turn: Turn,
+}
+
+/// Whether those who are ready to run go first.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// They do, the next time there is a little to write. Nothing came of the last `vain` times.
+    GivesWay { vain: u8 },
+    /// They had their turn when there were this many bytes.
+    GaveWay { bytes: usize, vain: u8 },
+    /// They do not, for so many times.
+    AtOnce { times: u8 },
 }
 
 type Shared<I> = Arc<Mutex<Socket<I>>>;
@@ -49,7 +68,7 @@ struct Socket<I> {
 /// Divides a connection's socket into what the HTTP side gets and what writes it out.
 pub(super) fn gather<I>(io: I) -> (GatheringSocket<I>, Gathered<I>) {
     let socket = Arc::new(Mutex::new(Socket { io, waiting: Vec::new(), written: 0 }));
-    (GatheringSocket(socket.clone()), Gathered { socket, gave_way: false })
+    (GatheringSocket(socket.clone()), Gathered { socket, turn: Turn::GivesWay { vain: 0 } })
 }
 
 fn locked<I>(socket: &Shared<I>) -> MutexGuard<'_, Socket<I>> {
@@ -62,12 +81,24 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
     /// is woken to be polled again behind those that are ready to run now.
     pub(super) fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = locked(&self.socket);
-        if (1..ENOUGH).contains(&socket.left()) && !self.gave_way {
-            self.gave_way = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.gave_way = false;
+        let left = socket.left();
+        self.turn = match self.turn {
+            Turn::GivesWay { vain } if (1..ENOUGH).contains(&left) => {
+                self.turn = Turn::GaveWay { bytes: left, vain };
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Turn::GaveWay { bytes, vain } if (1..=bytes).contains(&left) => match vain + 1 {
+                TRIES => Turn::AtOnce { times: AT_ONCE },
+                vain => Turn::GivesWay { vain },
+            },
+            Turn::AtOnce { times } if left > 0 => match times - 1 {
+                0 => Turn::GivesWay { vain: TRIES - 1 },
+                times => Turn::AtOnce { times },
+            },
+            turn @ (Turn::AtOnce { .. } | Turn::GivesWay { .. }) => turn,
+            Turn::GaveWay { .. } => Turn::GivesWay { vain: 0 },
+        };
         socket.poll_flush(cx)
     }
 
@@ -245,6 +276,25 @@ mod tests {
         assert_eq!(write_out(&mut gathered), Poll::Ready(()));
         let socket = locked(&socket.0);
         assert_eq!((&socket.io.out[..], socket.io.calls), (&b"abcd"[..], 1));
+    }
+
+    #[test]
+    fn who_gains_nothing_by_giving_way_seldom_does() {
+        let (mut socket, mut gathered) = pipe(usize::MAX);
+        let mut gave_way = 0;
+        for _ in 0..TRIES + AT_ONCE {
+            assert!(write(&mut socket, b"alone").is_ready());
+            while write_out(&mut gathered).is_pending() {
+                gave_way += 1;
+            }
+            assert_eq!(write_out(&mut gathered), Poll::Ready(()), "woken for nothing");
+        }
+        assert_eq!(gave_way, TRIES);
+        for round in 0..3 {
+            while write(&mut socket, b"a").is_ready() && write_out(&mut gathered).is_ready() {}
+            assert!(write(&mut socket, b"b").is_ready());
+            assert_eq!(write_out(&mut gathered), Poll::Ready(()), "two spoke, {round}");
+        }
     }
 
     #[test]
