@@ -243,7 +243,7 @@ async fn written_out<I: AsyncWrite + Unpin>(
     });
     let served = served.await;
     // The reason of its end, as far as the socket takes it: a peer that is gone is not waited for.
-    poll_fn(|cx| Poll::Ready(drop(gathered.poll_finish(cx)))).await;
+    let _ = poll_fn(|cx| Poll::Ready(gathered.poll_finish(cx))).await;
     served
 }
 
