@@ -1,14 +1,19 @@
 //! The codec: frames in and out, inflate, append input → batch → sequenced batch → follow frame.
 
+#[allow(dead_code, reason = "batches are made here, step by step")]
+#[path = "paths/records.rs"]
+mod records;
+
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use records::Shape;
 use s2s_gateway::{
     types::{AppendAck, AppendBatch, Batch, Compression, Position, SeqNum, Timestamp, limits::MAX_FRAME_MESSAGE},
     wire::{
-        Advice, FrameBuffer, RecordsWriter, decode_append_input, deflate, follow_frame, inflate, message_frame,
-        put_append_ack, put_message_frame, read_frames,
+        Advice, FrameBuffer, decode_append_input, deflate, follow_frame, inflate, message_frame, put_append_ack,
+        put_message_frame, read_frames,
     },
 };
 
@@ -20,20 +25,8 @@ fn name((records, body): (usize, usize)) -> String {
     format!("{records}x{body}B")
 }
 
-/// Bodies that look like log lines: they compress, but not to nothing.
 fn message((records, body): (usize, usize)) -> Bytes {
-    let mut writer = RecordsWriter::new();
-    let mut state = 1u32;
-    for i in 0..records {
-        let mut text = format!("time=2026-10-01T12:00:{:02} level=info seq={i} ", i % 60);
-        while text.len() < body {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            text.push_str(&format!("key{}={state:x} ", state % 7));
-        }
-        text.truncate(body);
-        writer.push(None, [], text.as_bytes());
-    }
-    writer.into_append_input(None, None)
+    records::message(Shape { records, body })
 }
 
 fn append(shape: (usize, usize)) -> AppendBatch {

@@ -7,17 +7,23 @@
 //!   deadline:    end the sessions that are left ─► a moment for their last frames ─► close the store
 //! ```
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-
-use hyper::{
-    rt::{Read, Write},
-    service::service_fn,
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
 };
+
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -27,7 +33,9 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     BasinHost, Certificate, Cors, Gateway, TlsError,
     drain::{Drain, Phase},
+    gather::{Gathered, gather},
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
+    page_cache::PageCache,
     tls,
 };
 use crate::{
@@ -43,6 +51,8 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// Pause after a failed accept: such failures (no file descriptors left) last a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How the gateway is to be served.
 #[derive(Clone, Debug)]
@@ -103,7 +113,8 @@ impl Server {
         telemetry.show_commits(streams.commit_latency());
         let authority = Authority::new(streams.store().clone(), streams.clock().clone(), &auth);
         let drain = Arc::new(Drain::default());
-        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, basin_host, cors, location });
+        let pages = Arc::new(PageCache::new(streams.memory_shares().pages));
+        let gateway = Arc::new(Gateway { streams, authority, telemetry, drain, pages, basin_host, cors, location });
         Ok(Self { listener, address, tls, drain_timeout, gateway })
     }
 
@@ -188,9 +199,9 @@ async fn serve(
 ) {
     let _open = gateway.telemetry.connection();
     let served = match tls {
-        None => serve_http(TokioIo::new(socket), connection, gateway, phases).await,
+        None => serve_http(socket, connection, gateway, phases).await,
         Some(acceptor) => match tls::accept(&acceptor, socket).await {
-            Ok(socket) => serve_http(TokioIo::new(socket), connection, gateway, phases).await,
+            Ok(socket) => serve_http(socket, connection, gateway, phases).await,
             Err(error) => Err(error.into()),
         },
     };
@@ -200,23 +211,42 @@ async fn serve(
 }
 
 async fn serve_http(
-    io: impl Read + Write + Unpin + Send + 'static,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     id: ConnectionId,
     gateway: Arc<Gateway>,
     mut phases: watch::Receiver<Phase>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(id);
         // The task of a session would otherwise keep room for the answering, some kilobytes, for as long as it lives.
         Box::pin(gateway.clone().answer(request))
     });
     let builder = connection_builder();
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let (io, mut gathered) = gather(io);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     tokio::select! {
-        served = connection.as_mut() => return served,
+        served = written_out(connection.as_mut(), &mut gathered) => return served,
         _ = phases.wait_for(|phase| *phase > Phase::Serving) => connection.as_mut().graceful_shutdown(),
     }
-    connection.await
+    written_out(connection, &mut gathered).await
+}
+
+/// Polls `connection` to its end and writes out, after each poll, what that gathered.
+async fn written_out<I: AsyncWrite + Unpin>(
+    mut connection: Pin<&mut impl Future<Output = Result<(), BoxError>>>,
+    gathered: &mut Gathered<I>,
+) -> Result<(), BoxError> {
+    let served = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(served) => Poll::Ready(served),
+        Poll::Pending => match gathered.poll_write_out(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        },
+    });
+    let served = served.await;
+    // The reason of its end, as far as the socket takes it: a peer that is gone is not waited for.
+    let _ = poll_fn(|cx| Poll::Ready(gathered.poll_finish(cx))).await;
+    served
 }
 
 fn connection_builder() -> auto::Builder<TokioExecutor> {

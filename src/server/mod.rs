@@ -23,6 +23,7 @@ mod cors;
 mod discard;
 mod drain;
 mod errors;
+mod gather;
 mod http2;
 mod identity;
 mod listener;
@@ -30,6 +31,7 @@ mod locations;
 mod metering;
 mod metrics;
 mod operations;
+mod page_cache;
 mod read_feed;
 mod read_pump;
 mod request;
@@ -47,6 +49,7 @@ use hyper::body::Incoming;
 use self::{
     body::Body,
     drain::Drain,
+    page_cache::PageCache,
     respond::Refusal,
     route::{NoRoute, route},
 };
@@ -63,6 +66,7 @@ struct Gateway {
     authority: Arc<Authority>,
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
+    pages: Arc<PageCache>,
     basin_host: Option<BasinHost>,
     cors: Cors,
     location: LocationName,

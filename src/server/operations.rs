@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     streams::{Access, BasinWish, ReadEvent},
-    telemetry::{self, SessionKind},
+    telemetry::{self, MemoryUse, SessionKind},
     types::{
         ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Page, Position, Provision, ReadRequest,
         StreamName,
@@ -92,7 +92,8 @@ impl Gateway {
         if let Some(bytes) = self.streams.disk_used() {
             self.telemetry.disk_used(bytes);
         }
-        self.streams.memory_used().into_iter().for_each(|used| self.telemetry.memory(used));
+        let pages = MemoryUse { purpose: "pages", used: self.pages.used(), limit: self.streams.memory_shares().pages };
+        self.streams.memory_used().into_iter().chain([pages]).for_each(|used| self.telemetry.memory(used));
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
@@ -272,7 +273,7 @@ impl Gateway {
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
-        let pump = ReadPump::new(feed, compression, self.telemetry.clone(), open);
+        let pump = ReadPump::new(feed, compression, self.pages.clone(), self.telemetry.clone(), open);
         Ok(respond::session(Body::Read(Box::new(pump))))
     }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock,
     streams::{ReadEvent, ReadSession},
-    types::{ApiError, ErrorCode},
+    types::{ApiError, ErrorCode, StreamId},
 };
 
 /// A read session, its timer, and its view of what may end it from outside.
@@ -41,6 +41,11 @@ impl ReadFeed {
     /// How far the server's stop had come at the last poll.
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The stream whose records it shows as they are stored, if it does.
+    pub(super) fn shared_stream(&self) -> Option<StreamId> {
+        self.session.shared_stream()
     }
 
     /// What the reader is to be told next; nothing more at the regular end. After an error it is not polled again.

@@ -7,11 +7,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::read_feed::ReadFeed;
+use super::{
+    page_cache::{PageCache, PageKey},
+    read_feed::ReadFeed,
+};
 use crate::{
     streams::ReadEvent,
     telemetry::{OpenGuard, Telemetry},
-    types::{ApiError, Compression},
+    types::{ApiError, BatchSlice, Compression, Position},
     wire::{self, Advice, FrameBuf},
 };
 
@@ -19,14 +22,21 @@ use crate::{
 pub(super) struct ReadPump {
     feed: ReadFeed,
     compression: Compression,
+    pages: Arc<PageCache>,
     telemetry: Arc<Telemetry>,
     over: bool,
     _open: OpenGuard,
 }
 
 impl ReadPump {
-    pub(super) fn new(feed: ReadFeed, compression: Compression, telemetry: Arc<Telemetry>, open: OpenGuard) -> Self {
-        Self { feed, compression, telemetry, over: false, _open: open }
+    pub(super) fn new(
+        feed: ReadFeed,
+        compression: Compression,
+        pages: Arc<PageCache>,
+        telemetry: Arc<Telemetry>,
+        open: OpenGuard,
+    ) -> Self {
+        Self { feed, compression, pages, telemetry, over: false, _open: open }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -58,12 +68,24 @@ impl ReadPump {
                 }
                 (batches.len() as u64, frames)
             }
-            ReadEvent::Records { slices, tail } => {
-                (1, wire::read_frames(&slices, Some(tail), self.compression, advice))
-            }
+            ReadEvent::Records { slices, tail } => (1, self.page(&slices, tail, advice)),
         };
         self.telemetry.sent(count, frames.len());
         frames
+    }
+
+    /// The frames of a page, shared with the readers that come next if compressing it is worth keeping.
+    fn page(&self, slices: &[BatchSlice], tail: Position, advice: Advice) -> FrameBuf {
+        let (first, last) = (slices.first(), slices.last());
+        match (wire::is_worth_sharing(slices, self.compression), self.feed.shared_stream(), first, last) {
+            (true, Some(stream), Some(first), Some(last)) => {
+                let (first, end) = (first.first_seq_num(), last.end_seq_num());
+                let key = PageKey { stream, first, end, compression: self.compression };
+                let frame = self.pages.frame(key, || wire::page_frame(slices, self.compression));
+                wire::with_advice(frame, advice)
+            }
+            _ => wire::read_frames(slices, Some(tail), self.compression, advice),
+        }
     }
 
     fn fail(&mut self, error: &ApiError) -> FrameBuf {

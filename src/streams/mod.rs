@@ -9,6 +9,7 @@ mod catalogue;
 mod failure;
 mod init;
 mod neighbours;
+mod pages;
 mod portion;
 mod provision;
 mod read;
@@ -308,7 +309,12 @@ impl Streams {
         &self.sessions
     }
 
-    /// How much of each share of memory is taken.
+    /// Which memory may be taken for what.
+    pub fn memory_shares(&self) -> &MemoryShares {
+        &self.memory
+    }
+
+    /// How much of each share of memory is taken here.
     pub fn memory_used(&self) -> [MemoryUse; 4] {
         let written = self.store.unmoved().unwrap_or_default() as usize;
         let in_flight = self.memory.in_flight().saturating_sub(self.in_flight.available_permits());

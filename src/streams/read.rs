@@ -14,24 +14,26 @@
 //! plaintext's sizes, which are kept with the ciphertext.
 
 use std::{
-    collections::VecDeque,
-    future::poll_fn,
+    future::{poll_fn, ready as ready_with},
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use super::{Failure, Stream, portion::Portion, stream::Ahead, waiters::Place};
+use super::{
+    Failure, Stream,
+    pages::{PageCut, Pages},
+    portion::Portion,
+    stream::Ahead,
+    waiters::Place,
+};
 use crate::{
     clock,
     encryption::{DecryptionFailed, Opened, RecordCipher},
     memory::Share,
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
-    types::{
-        Batch, BatchSlice, ConnectionId, Cut, Position, ReadBounds, ReadRequest, SeqNum,
-        limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
-    },
+    types::{Batch, BatchSlice, ConnectionId, Position, ReadBounds, ReadRequest, SeqNum, StreamId},
     usage::ReadMeter,
 };
 
@@ -47,6 +49,7 @@ pub struct ReadSession {
     next: SeqNum,
     remaining: Remaining,
     bounds: ReadBounds,
+    cut: PageCut,
     portion: Portion,
     clock: FollowClock,
     meter: ReadMeter,
@@ -60,21 +63,21 @@ enum State {
         /// A read from the log under way.
         reading: Option<StoreFuture<'static, Vec<Batch>>>,
         /// What was read and is not yet delivered.
-        read: VecDeque<Batch>,
+        pages: Pages,
     },
     Following,
     Done,
 }
 
 impl State {
-    fn catching_up() -> Self {
-        State::CatchingUp { reading: None, read: VecDeque::new() }
+    fn catching_up(cut: PageCut) -> Self {
+        State::CatchingUp { reading: None, pages: Pages::new(cut) }
     }
 
     /// Bytes of memory that are kept for the reader.
     fn kept(&self) -> usize {
         match self {
-            State::CatchingUp { read, .. } => read.iter().map(Batch::memory).sum(),
+            State::CatchingUp { pages, .. } => pages.memory(),
             State::Following | State::Done => 0,
         }
     }
@@ -128,6 +131,7 @@ impl ReadSession {
             PlannedStart::At(seq_num) => Some(seq_num),
             PlannedStart::Seek { from, timestamp } => Some(plan.sought(stream.seek(from, timestamp).await?)?),
         };
+        let cut = PageCut::of(mode);
         let meter = match mode {
             ReadMode::Unary => ReadMeter::unary(stream.usage().clone()),
             ReadMode::Session => ReadMeter::streaming(stream.usage().clone()),
@@ -142,8 +146,9 @@ impl ReadSession {
             remaining: plan.limits(),
             bounds: request.bounds,
             portion: Portion::of(memory),
+            cut,
             clock: FollowClock::new(plan.wait()),
-            state: start.map_or(State::Done, |_| State::catching_up()),
+            state: start.map_or(State::Done, |_| State::catching_up(cut)),
             follows: false,
         })
     }
@@ -152,6 +157,12 @@ impl ReadSession {
     pub fn over(mut self, connection: ConnectionId) -> Self {
         self.meter.set_connection(connection);
         self
+    }
+
+    /// The stream whose records are shown as they are stored, for those who keep what they make of them for the next
+    /// reader; nothing if they were decrypted for this session.
+    pub fn shared_stream(&self) -> Option<StreamId> {
+        self.cipher.is_none().then(|| self.stream.id())
     }
 
     /// What comes next for the reader; nothing more once the read is over.
@@ -240,22 +251,11 @@ impl ReadSession {
 
     fn poll_catch_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<CatchUp, Failure>> {
         loop {
-            let State::CatchingUp { reading, read } = &mut self.state else {
-                unreachable!("only called while catching up");
-            };
-            if let Some(future) = reading {
-                self.stream.watch_end(&self.place, cx)?;
-                let batches = ready!(future.as_mut().poll(cx))?;
-                *reading = None;
-                *read = batches.into();
-                if read.is_empty() {
-                    self.skip_trimmed()?;
-                }
-            }
-            if let Some(event) = self.take_page()? {
+            ready!(self.poll_reading(cx))?;
+            let head = self.stream.durable_head()?;
+            if let Some(event) = self.take_page(head.tail, cx) {
                 return Poll::Ready(Ok(event));
             }
-            let head = self.stream.durable_head()?;
             self.next = self.next.max(head.trim_point);
             if self.next >= head.tail.seq_num {
                 return Poll::Ready(Ok(CatchUp::AtTail));
@@ -264,52 +264,101 @@ impl ReadSession {
         }
     }
 
-    /// Gets the records at `next`, from the ring if they are still there.
+    /// Waits for the read that is under way, if one is.
+    fn poll_reading(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let State::CatchingUp { reading: Some(future), .. } = &mut self.state else { return Poll::Ready(Ok(())) };
+        self.stream.watch_end(&self.place, cx)?;
+        let found = ready!(future.as_mut().poll(cx))?;
+        let from = self.missing_from();
+        let (reading, pages) = self.catching_up();
+        *reading = None;
+        match found.is_empty() {
+            true => Poll::Ready(self.skip_trimmed(from)),
+            false => {
+                pages.extend(found);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn catching_up(&mut self) -> (&mut Option<StoreFuture<'static, Vec<Batch>>>, &mut Pages) {
+        match &mut self.state {
+            State::CatchingUp { reading, pages } => (reading, pages),
+            State::Following | State::Done => unreachable!("only asked for while catching up"),
+        }
+    }
+
+    /// The first record that is to be delivered and was not read yet.
+    fn missing_from(&mut self) -> SeqNum {
+        let end = self.catching_up().1.end();
+        end.map_or(self.next, |end| end.max(self.next))
+    }
+
+    /// Gets the records that follow those that were read, from the ring if they are still there.
     fn fetch(&mut self, cx: &Context<'_>) -> Result<(), Failure> {
-        let room = self.portion.room();
-        let (ahead, _) = self.stream.ahead(self.next, room, &self.place, cx)?;
-        let (reading, read) = match ahead {
-            Ahead::Records(slices) => (None, slices.iter().map(|slice| slice.batch().clone()).collect()),
-            _ => (Some(self.stream.read(self.next, room)), VecDeque::new()),
-        };
-        self.state = State::CatchingUp { reading, read };
+        let (from, room) = (self.missing_from(), self.portion.room());
+        let (ahead, _) = self.stream.ahead(from, room, &self.place, cx)?;
+        match ahead {
+            Ahead::Records(slices) => self.catching_up().1.extend(slices.iter().map(|slice| slice.batch().clone())),
+            Ahead::Behind => *self.catching_up().0 = Some(self.stream.read(from, room)),
+            Ahead::Nothing => {}
+        }
         Ok(())
     }
 
-    /// The log has nothing at `next`, which was below the tail: right only if it was trimmed meanwhile.
-    fn skip_trimmed(&mut self) -> Result<(), Failure> {
+    /// The log has nothing at `from`, which was below the tail: right only if it was trimmed meanwhile.
+    fn skip_trimmed(&mut self, from: SeqNum) -> Result<(), Failure> {
         let head = self.stream.durable_head()?;
-        match head.trim_point > self.next {
+        match head.trim_point > from {
             true => Ok(()),
             false => {
-                let missing = format!("the log has no record {} although the tail is {}", self.next, head.tail);
+                let missing = format!("the log has no record {from} although the tail is {}", head.tail);
                 Err(StoreError::Damaged(missing.into()).into())
             }
         }
     }
 
-    /// Fills one batch for the wire from the batches that were read, as far as the bounds of the read allow.
-    fn take_page(&mut self) -> Result<Option<CatchUp>, Failure> {
-        let State::CatchingUp { read, .. } = &mut self.state else {
+    /// Fills one batch for the wire from what was read, as far as the bounds of the read allow, once that is enough for
+    /// it or all there is. What comes after it is asked for already.
+    fn take_page(&mut self, tail: Position, cx: &mut Context<'_>) -> Option<CatchUp> {
+        let State::CatchingUp { pages, .. } = &mut self.state else {
             unreachable!("only called while catching up");
         };
-        if read.is_empty() {
-            return Ok(None);
+        let is_all = pages.end()? >= tail.seq_num;
+        if !is_all && !pages.hold_page(self.portion.room(), self.next, &self.remaining) {
+            return None;
         }
-        let page = Page::fill(read, self.portion.room(), &mut self.next, &mut self.remaining);
+        let page = pages.take(self.portion.room(), &mut self.next, &mut self.remaining);
         if self.portion.is_tight() {
-            read.clear();
+            pages.clear();
         }
-        if page.progress == Progress::Done {
-            self.state = State::Done;
+        match page.progress {
+            Progress::Done => self.state = State::Done,
+            Progress::More => self.read_ahead(tail, cx),
         }
         match page.slices.is_empty() {
-            true if page.progress == Progress::Done => Ok(Some(CatchUp::BoundMet)),
-            true => Ok(None),
-            false => {
-                let tail = self.stream.durable_head()?.tail;
-                Ok(Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail })))
-            }
+            true if page.progress == Progress::Done => Some(CatchUp::BoundMet),
+            true => None,
+            false => Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail })),
+        }
+    }
+
+    /// Lets the log read what the next page needs while this one is on its way.
+    fn read_ahead(&mut self, tail: Position, cx: &mut Context<'_>) {
+        if self.portion.is_tight() {
+            return;
+        }
+        let (room, next, remaining) = (self.portion.room(), self.next, self.remaining);
+        let is_there = self.catching_up().1.hold_page(room, next, &remaining) || self.missing_from() >= tail.seq_num;
+        // If the stream has ended, the reader hears of it when it comes for the next page.
+        if is_there || self.fetch(cx).is_err() {
+            return;
+        }
+        if let (reading @ Some(_), _) = self.catching_up()
+            && let Some(future) = reading
+            && let Poll::Ready(found) = future.as_mut().poll(cx)
+        {
+            *reading = Some(Box::pin(ready_with(found)));
         }
     }
 
@@ -319,7 +368,7 @@ impl ReadSession {
             Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(slices, tail, now))),
             Ahead::Behind => {
                 self.clock.fell_behind();
-                self.state = State::catching_up();
+                self.state = State::catching_up(self.cut);
                 Poll::Ready(Ok(None))
             }
             Ahead::Nothing => match self.clock.due(now) {
@@ -348,8 +397,9 @@ impl ReadSession {
             self.next = slices.last().map_or(self.next, BatchSlice::end_seq_num);
             return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
         }
-        let mut batches = slices.iter().map(|slice| slice.batch().clone()).collect();
-        let page = Page::fill(&mut batches, self.portion.room(), &mut self.next, &mut self.remaining);
+        let mut pages = Pages::new(self.cut);
+        pages.extend(slices.iter().map(|slice| slice.batch().clone()));
+        let page = pages.take(self.portion.room(), &mut self.next, &mut self.remaining);
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
@@ -390,46 +440,6 @@ enum CatchUp {
     Page(ReadEvent),
     AtTail,
     BoundMet,
-}
-
-/// Records for one batch on the wire.
-struct Page {
-    slices: Vec<BatchSlice>,
-    progress: Progress,
-}
-
-impl Page {
-    /// Takes records from `next` on out of `batches`, at most 1000 and `room` bytes metered, as far as `remaining` allows.
-    /// A record for which there is no room goes alone.
-    fn fill(batches: &mut VecDeque<Batch>, room: usize, next: &mut SeqNum, remaining: &mut Remaining) -> Self {
-        let mut page = Page { slices: Vec::new(), progress: Progress::More };
-        let (mut count, mut bytes) = (MAX_BATCH_RECORDS as u64, room as u64);
-        while let Some(batch) = batches.front() {
-            let Some(mut slice) = batch.starting_at(*next) else {
-                batches.pop_front();
-                continue;
-            };
-            let mut room = slice.cut(count, bytes, None);
-            if slice.is_empty() {
-                if !page.slices.is_empty() {
-                    break;
-                }
-                slice = batch.starting_at(*next).unwrap_or(slice);
-                room = slice.cut(1, MAX_BATCH_METERED as u64, None);
-            }
-            page.progress = remaining.take(&mut slice);
-            if !slice.is_empty() {
-                *next = slice.end_seq_num();
-                count -= slice.len() as u64;
-                bytes = bytes.saturating_sub(slice.metered() as u64);
-                page.slices.push(slice);
-            }
-            if page.progress == Progress::Done || room == Cut::Short {
-                break;
-            }
-        }
-        page
-    }
 }
 
 /// Time without a frame after which a reader hears that it is still at the tail, drawn anew each time (`s2s.md` §7.2).

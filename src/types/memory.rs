@@ -1,7 +1,7 @@
 //! The memory that the gateway may take, and how it is shared out.
 //!
 //! ```text
-//! budget   ├── appends 1/4 ──┼── recent 1/4 ──┼── written 1/4 ──┼─ cache 1/8 ─┼─ sessions 1/8 ─┤
+//! budget   ├── appends 1/4 ──┼─ recent 1/8 ─┼─ pages 1/8 ─┼── written 1/4 ──┼─ cache 1/8 ─┼─ sessions 1/8 ─┤
 //! ```
 //!
 //! On top come the program itself, a few kilobytes for each open stream, session and connection, and the records of a
@@ -16,6 +16,8 @@ pub struct MemoryShares {
     pub appends: usize,
     /// For the latest durable batches of all streams, which followers get without asking the store.
     pub recent: usize,
+    /// For pages of older records that were compressed for one reader and may be wanted by the next.
+    pub pages: usize,
     /// For what a store on disk has written and not yet moved to where it will stay.
     pub written: usize,
     /// For what a store on disk reads often.
@@ -31,7 +33,14 @@ impl MemoryShares {
     /// The shares of `budget` bytes.
     pub const fn of(budget: usize) -> Self {
         let eighth = budget / 8;
-        Self { appends: 2 * eighth, recent: 2 * eighth, written: 2 * eighth, cache: eighth, sessions: eighth }
+        Self {
+            appends: 2 * eighth,
+            recent: eighth,
+            pages: eighth,
+            written: 2 * eighth,
+            cache: eighth,
+            sessions: eighth,
+        }
     }
 
     /// Bytes of batches that may be in flight: each is there a second time while it is written.
@@ -55,8 +64,8 @@ mod tests {
     #[test]
     fn the_shares_are_the_budget() {
         for budget in [MemoryShares::LEAST, 1 << 30] {
-            let MemoryShares { appends, recent, written, cache, sessions } = MemoryShares::of(budget);
-            assert_eq!(appends + recent + written + cache + sessions, budget);
+            let MemoryShares { appends, recent, pages, written, cache, sessions } = MemoryShares::of(budget);
+            assert_eq!(appends + recent + pages + written + cache + sessions, budget);
         }
     }
 

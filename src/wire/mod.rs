@@ -62,5 +62,5 @@ pub use frame_codec::{FrameCodec, FrameCodecError};
 pub use protobuf::ProtobufError;
 pub use read_batch::{
     ReadBatch, ReadBatchError, ReadRecord, decode_read_batch, encode_read_batch, follow_frame, heartbeat_frame,
-    read_frames,
+    is_worth_sharing, page_frame, read_frames,
 };

@@ -26,6 +26,9 @@ use crate::types::{
 /// vectored write and, where there is TLS, a record.
 const SHARED_FROM: usize = 4096;
 
+/// Pages of fewer bytes are compressed again for each reader: it takes some tens of microseconds.
+const WORTH_SHARING_FROM: usize = 32 * 1024;
+
 /// Bytes of records that go into one frame, so that a tail still fits.
 const MAX_FRAME_RECORDS: usize = MAX_FRAME_MESSAGE - MAX_TAIL_FIELD_LEN;
 
@@ -69,6 +72,18 @@ pub fn read_frames(
         out.append(read_frame(&slices, tail, compression, advice));
     }
     out
+}
+
+/// Whether the compressed frame of `slices` is worth keeping for the next reader, and is one frame.
+pub fn is_worth_sharing(slices: &[BatchSlice], compression: Compression) -> bool {
+    let len = slices.iter().map(BatchSlice::encoded_len).sum::<usize>();
+    compression != Compression::None && (WORTH_SHARING_FROM..=MAX_FRAME_RECORDS).contains(&len)
+}
+
+/// The frame that shows `slices`, which are [worth sharing](is_worth_sharing), to any reader at any time: without the
+/// tail, which moves (`s2s.md` §7.3 leaves it out while catching up).
+pub fn page_frame(slices: &[BatchSlice], compression: Compression) -> Bytes {
+    read_frame(slices, None, compression, Advice::None).into_bytes()
 }
 
 fn split_into_frames(slices: &[BatchSlice]) -> Vec<Vec<BatchSlice>> {
@@ -317,6 +332,20 @@ mod tests {
             let records: Vec<_> = batches.into_iter().flat_map(|batch| batch.records).collect();
             assert_eq!(records, expected(&[batch.whole()]));
         }
+    }
+
+    #[test]
+    fn a_page_for_anyone_has_the_records_and_no_tail() {
+        let slices: Vec<_> = (0..3).map(|i| batch(i, &[&[b'a'; WORTH_SHARING_FROM / 3]]).whole()).collect();
+        for compression in [Compression::Zstd, Compression::Gzip] {
+            assert!(is_worth_sharing(&slices, compression));
+            let (batches, flags) = shown(page_frame(&slices, compression).into());
+            assert_eq!(batches, [ReadBatch { records: expected(&slices), tail: None }]);
+            assert_eq!(flags, [(compression, Advice::None)]);
+        }
+        assert!(!is_worth_sharing(&slices, Compression::None), "its bytes are shared already");
+        assert!(!is_worth_sharing(&slices[..1], Compression::Zstd));
+        assert!(!is_worth_sharing(&[batch_over_the_frame_limit(1 << 60).whole()], Compression::Zstd));
     }
 
     #[test]
