@@ -89,7 +89,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
-fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, CliError> {
+pub(super) fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, CliError> {
     match config {
         StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
         StoreConfig::Disk(directory) => match DiskStore::open(directory, DISK_CACHE) {
