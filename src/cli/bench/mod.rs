@@ -44,7 +44,11 @@ use self::{
     target::{Stage, Target},
 };
 use super::{CliError, block_on, print_line, say};
-use crate::{config::BenchConfig, types::Compression, wire::json};
+use crate::{
+    config::{BenchConfig, Scenario},
+    types::Compression,
+    wire::json,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -147,7 +151,11 @@ async fn watch(bench: Arc<Bench>, mut progress: Progress, duration: Duration) {
 fn report(config: &BenchConfig, target: &Target, bench: &Bench, checks: Findings) -> Report {
     let (total, meter, failures) = (bench.lanes.total(), bench.meter(), bench.run.failures());
     let measured = meter.measured(bench.run.now());
-    let throughput = |count: run::Count| Throughput::new(count.batches, count.records, count.bytes, measured);
+    let throughput = |count: run::Count| match config.scenario {
+        // What goes through there does so when it is over.
+        Scenario::Idle => None,
+        _ => Throughput::new(count.batches, count.records, count.bytes, measured),
+    };
     let delays = config.load.rate.map(|_| &total.delays);
     let latencies = [
         ("append to ack", Some(&total.acks)),

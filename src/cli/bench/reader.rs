@@ -94,11 +94,11 @@ impl Reader {
         self
     }
 
-    /// Waits for the session's first word.
-    pub(super) async fn opened(mut self, lanes: Arc<Lanes>) -> Self {
+    /// Waits for the first record, which is counted `aside`; how long that took is counted in `lanes`.
+    pub(super) async fn opened(mut self, aside: Arc<Lanes>, lanes: Arc<Lanes>) -> Self {
         let asked = self.run.now();
         while self.state == State::Reading && self.next == SeqNum::FIRST && !self.run.is_stopping() {
-            self.read_once(&lanes).await;
+            self.read_once(&aside).await;
         }
         let passed = self.run.now().saturating_sub(asked);
         lanes.of(self.subject.task).openings.record(passed, 1);

@@ -122,6 +122,9 @@ impl Report {
     }
 
     fn write_throughput(&self, out: &mut String) -> fmt::Result {
+        if self.appended.is_none() && self.read.is_none() {
+            return Ok(());
+        }
         writeln!(out, "{:<12}{:>14}{:>14}{:>14}{:>12}", "", "batches/s", "records/s", "MiB/s", "in all")?;
         for (name, throughput) in [("appended", self.appended), ("read", self.read)] {
             let Some(throughput) = throughput else { continue };
@@ -153,9 +156,9 @@ impl Report {
         if self.processes.is_empty() {
             return Ok(());
         }
-        let columns = ["CPU", "cores", "a batch", "a record read", "memory before", "most", "after"];
+        let columns = ["CPU", "cores", "a batch", "a record read", "memory before", "most", "after", "a follower"];
         write!(out, "{:<24}", "process")?;
-        columns.iter().try_for_each(|column| write!(out, "{column:>15}"))?;
+        columns.iter().try_for_each(|column| write!(out, "{column:>14}"))?;
         writeln!(out)?;
         for process in &self.processes {
             self.write_process(out, process)?;
@@ -166,6 +169,7 @@ impl Report {
     fn write_process(&self, out: &mut String, process: &ProcessReport) -> fmt::Result {
         let each = |of: Option<u64>| of.map_or_else(|| "-".into(), |n| time(process.cpu_seconds * 1e6 / n as f64));
         let memory = |bytes| HumanBytes(bytes).to_string();
+        let grown = process.resident_after.saturating_sub(process.resident_before);
         let cells = [
             format!("{:.2} s", process.cpu_seconds),
             format!("{:.2}", process.cores),
@@ -174,9 +178,10 @@ impl Report {
             memory(process.resident_before),
             memory(process.resident_most),
             memory(process.resident_after),
+            grown.checked_div(self.settings.followers as u64).map_or_else(|| "-".into(), memory),
         ];
         write!(out, "{:<24}", format!("{} ({})", process.role, process.pid))?;
-        cells.iter().try_for_each(|cell| write!(out, "{cell:>15}"))?;
+        cells.iter().try_for_each(|cell| write!(out, "{cell:>14}"))?;
         writeln!(out)
     }
 
@@ -299,7 +304,7 @@ pub(super) mod tests {
             "streams 1, append sessions 1, connections 1, batches of 100 × 1024 B, in flight 32, as fast as acks come",
             "appended               100        10,000         10.00  100.00 MiB\n",
             "append to ack                500 µs     900 µs     990 µs     999 µs",
-            "server (42)                      0.10 s           0.01         100 µs              -",
+            "server (42)                     0.10 s          0.01        100 µs             -",
             "checked 100,000 records: each once, in order, undamaged\n",
         ] {
             assert!(table.contains(part), "{part:?} in\n{table}");

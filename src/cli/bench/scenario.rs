@@ -160,7 +160,7 @@ impl Bench {
     /// Writers at their rate, followers from the first record on, and readers that begin again and again.
     async fn followed(&self) -> Findings {
         let writers = self.open_writers().await;
-        let followers = self.open_followers(&self.aside).await;
+        let followers = self.open_followers().await;
         let (announce, tails) = watch::channel(None);
         self.begin();
         let now = self.run.now();
@@ -181,7 +181,7 @@ impl Bench {
     /// Followers to whom nothing comes, until at the end one batch shows that they are there.
     async fn idle(&self) -> Findings {
         let writers = self.open_writers().await;
-        let followers = self.open_followers(&self.lanes).await;
+        let followers = self.open_followers().await;
         let (announce, tails) = watch::channel(None);
         self.begin();
         let idling = async {
@@ -241,14 +241,14 @@ impl Bench {
         Schedule::new(pace, begin, end, (batches / sessions as u64).max(1))
     }
 
-    async fn open_followers(&self, lanes: &Arc<Lanes>) -> Vec<Reader> {
+    async fn open_followers(&self) -> Vec<Reader> {
         self.enter("opening followers");
         let followers = (0..self.load.followers).map(|i| {
             let checker = Checker::new(self.batches.period());
             let subject = self.subject(i, i % self.streams.len(), self.times);
             Reader::follow(subject, self.run.clone(), checker, SeqNum::FIRST)
         });
-        concurrently(SOME, followers, |follower| follower.opened(lanes.clone())).await
+        concurrently(SOME, followers, |follower| follower.opened(self.aside.clone(), self.lanes.clone())).await
     }
 
     async fn follow(&self, followers: Vec<Reader>, tails: watch::Receiver<Option<Arc<[SeqNum]>>>) -> Vec<Reader> {
