@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use super::{
-    Advice, FrameBuf,
+    Advice, FrameBuf, ProtobufError,
     compress::COMPRESSION_THRESHOLD,
     frame::{message_frame, message_head, with_advice},
     proto,
@@ -150,6 +150,12 @@ fn gather(head: &[u8], slices: &[BatchSlice], tail: Option<Position>) -> FrameBu
 pub struct ReadBatchError {
     /// What the decoder says.
     reason: String,
+}
+
+impl From<ProtobufError> for ReadBatchError {
+    fn from(error: ProtobufError) -> Self {
+        Self { reason: error.to_string() }
+    }
 }
 
 /// What a reader was sent.

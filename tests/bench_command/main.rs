@@ -202,9 +202,7 @@ async fn a_gap_inside_a_batch_breaks_the_protocol() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_counted() {
-    let mut setup = support::Setup::default();
-    setup.memory_limit = 4 << 20;
-    let gateway = setup.start().await;
+    let gateway = support::Setup { memory_limit: 4 << 20, ..support::Setup::default() }.start().await;
     let words = format!("catch-up --size 64MiB --addr http://{} --duration 100ms", gateway.address);
     let output = bench(&words).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");

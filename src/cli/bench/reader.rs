@@ -11,7 +11,7 @@ use super::{
 use crate::{
     client::{Client, ReadOptions, ReadSession, StreamPath},
     types::{Compression, ReadBounds, ReadRequest, ReadStart, SeqNum},
-    wire::{ReadBatch, ReadRecord},
+    wire::{self, ReadPart},
 };
 
 /// What a reader reads.
@@ -169,10 +169,10 @@ impl Reader {
 
     /// Takes what comes next. May be given up while it waits.
     async fn read_once(&mut self, lanes: &Lanes) {
-        let error = match self.session.next_batch().await {
-            Some(Ok(batch)) => {
+        let error = match self.session.next_message().await {
+            Some(Ok(message)) => {
                 self.failures_in_a_row = 0;
-                return self.take(&batch, lanes);
+                return self.take(&message, lanes);
             }
             Some(Err(error)) => error,
             None => return self.state = State::Ended,
@@ -187,27 +187,28 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, batch: &ReadBatch, lanes: &Lanes) {
-        let Some(last) = batch.records.last() else { return };
-        self.next = last.seq_num.saturating_add(1);
+    fn take(&mut self, message: &[u8], lanes: &Lanes) {
         let now = self.run.now();
         let mut lane = lanes.of(self.subject.task);
         let (mut records, mut bytes) = (0, 0);
-        for record in batch.records.iter().filter(|record| !is_command(record)) {
+        // The session has looked at the message: there is nothing in it that cannot be read.
+        for part in wire::read_parts(message).flatten() {
+            let ReadPart::Record(record) = part else { continue };
+            self.next = record.seq_num.saturating_add(1);
+            if record.is_command() {
+                continue;
+            }
             records += 1;
             bytes += record.body.len() as u64;
-            let stamp = self.checker.see(&record.body);
+            let stamp = self.checker.see(record.body);
             if let (Some(stamp), Times::InRecords) = (stamp, self.subject.times) {
                 lane.deliveries.record(now.saturating_sub(Duration::from_nanos(stamp.intended)), 1);
             }
         }
-        lane.read.batch(records, bytes);
+        if records > 0 {
+            lane.read.batch(records, bytes);
+        }
     }
-}
-
-/// Fences and trims have one header, without a name (`data-plane.md` §1.3).
-fn is_command(record: &ReadRecord) -> bool {
-    record.headers.first().is_some_and(|(name, _)| name.is_empty())
 }
 
 fn open(subject: &Subject, start: SeqNum, end: Option<SeqNum>) -> ReadSession {
