@@ -55,7 +55,7 @@ const SCENARIOS: [(&str, &[&str], bool, bool); 8] = [
     ("appends --compression zstd --batch 10", &["append to ack"], true, false),
     ("latency", &["append to ack"], true, false),
     ("latency --rate 200 --sessions 2", &["append to ack", "sent after its time"], true, false),
-    ("catch-up --size 300KiB --readers 2 --compression gzip", &[], false, true),
+    ("catch-up --size 300KiB --batch 10 --readers 2 --compression gzip", &[], false, true),
     (
         "fan-out --followers 5 --streams 2 --compression zstd --record-size 2KiB",
         &["append to ack", "append to delivery", "sent after its time", "session to first record"],
@@ -144,7 +144,7 @@ async fn a_table_and_a_picture() {
 async fn the_servers_process_is_watched() {
     let gateway = Gateway::start().await;
     let id = std::process::id();
-    let words = format!("appends --addr http://{} --pid {id} --duration 300ms --json", gateway.address);
+    let words = format!("latency --addr http://{} --pid {id} --duration 300ms --json", gateway.address);
     let report = report(&bench(&words).await);
     let server = &report["processes"][0];
     assert_eq!((&server["role"], &server["pid"]), (&"server".into(), &id.into()));
@@ -178,7 +178,7 @@ async fn what_a_server_does_wrong_fails_the_run() {
         (Fault::Swap, "0 lost, 0 doubled, 1 out of order, 0 damaged, 0 foreign"),
         (Fault::Damage, "1 lost, 0 doubled, 0 out of order, 1 damaged, 0 foreign"),
     ] {
-        for scenario in ["appends", "catch-up --size 1MiB", "fan-out --followers 1 --batch 5"] {
+        for scenario in ["latency --batch 5", "catch-up --size 1MiB", "fan-out --followers 1 --batch 5"] {
             let gateway = Gateway::start().await;
             let meddler = Meddler::before(gateway.address, fault).await;
             let words = format!("{scenario} --addr http://{} --duration 200ms", meddler.address);
@@ -195,7 +195,7 @@ async fn what_a_server_does_wrong_fails_the_run() {
 async fn a_gap_inside_a_batch_breaks_the_protocol() {
     let gateway = Gateway::start().await;
     let meddler = Meddler::before(gateway.address, Fault::Gap).await;
-    let output = bench(&format!("appends --addr http://{} --duration 100ms", meddler.address)).await;
+    let output = bench(&format!("latency --batch 5 --addr http://{} --duration 100ms", meddler.address)).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("FAILED, 1×: the server broke the protocol"), "{output:?}");
 }

@@ -49,7 +49,7 @@ pub(super) struct Source {
 impl Batches {
     /// Uncompressed bytes of all batches that are made beforehand; a few of each writer there must be.
     const CYCLE_BYTES: usize = 256 * 1024 * 1024;
-    const CYCLE: std::ops::RangeInclusive<usize> = 4..=128;
+    const CYCLE: std::ops::RangeInclusive<usize> = 4..=64;
 
     /// As `load` has them. Fails if they make too long a frame, which many small records may.
     pub(super) fn new(load: &Load, compressed: Compressed) -> Result<Self, FrameTooLong> {
@@ -230,11 +230,11 @@ mod tests {
     #[test]
     fn what_was_compressed_beforehand_comes_again() {
         let batches = Batches::new(&load(Compression::Zstd), Compressed::Beforehand).unwrap();
-        assert_eq!(batches.period().map(NonZeroU64::get), Some(128 * 10));
+        assert_eq!(batches.period().map(NonZeroU64::get), Some(64 * 10));
         let mut source = batches.source(3);
-        let sent: Vec<_> = (0..129).map(|_| format!("{:?}", batches.next(&mut source, Duration::ZERO))).collect();
-        assert_eq!(sent[0], sent[128]);
-        assert_ne!(sent[0], sent[127]);
+        let sent: Vec<_> = (0..65).map(|_| format!("{:?}", batches.next(&mut source, Duration::ZERO))).collect();
+        assert_eq!(sent[0], sent[64]);
+        assert_ne!(sent[0], sent[63]);
         let many = Load { sessions: 100_000, ..load(Compression::Zstd) };
         assert_eq!(Batches::new(&many, Compressed::Beforehand).unwrap().cycle, Some(4));
         assert_eq!(Batches::new(&many, Compressed::Live).unwrap().period(), None);
