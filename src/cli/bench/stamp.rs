@@ -11,8 +11,10 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::config::LEAST_RECORD;
+
 /// Bytes of a stamp: the least that a record of a load has.
-pub(crate) const STAMP_LEN: usize = 24;
+pub(super) const STAMP_LEN: usize = LEAST_RECORD;
 
 /// Tells writers of one run apart.
 pub(super) type WriterId = u32;
@@ -43,7 +45,7 @@ impl Stamp {
     ///
     /// # Panics
     ///
-    /// If `body` is shorter than a stamp; the configuration rules that out.
+    /// If `body` is shorter than a stamp, which the configuration rules out.
     pub(super) fn put(self, body: &mut [u8], filler: FillerSum) {
         body[..4].copy_from_slice(&self.writer.to_be_bytes());
         body[4..8].copy_from_slice(&self.checksum(filler).to_be_bytes());
