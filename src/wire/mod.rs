@@ -66,4 +66,4 @@ pub use read_batch::{
     ReadBatch, ReadBatchError, ReadRecord, decode_read_batch, encode_read_batch, follow_frame, heartbeat_frame,
     read_frames,
 };
-pub use read_parts::{ReadPart, RecordView, read_parts};
+pub use read_parts::{ReadPart, ReadParts, RecordView, read_parts};

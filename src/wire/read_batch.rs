@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use super::{
-    Advice, FrameBuf, ProtobufError,
+    Advice, FrameBuf,
     compress::COMPRESSION_THRESHOLD,
     frame::{message_frame, message_head, with_advice},
     proto,
@@ -150,12 +150,6 @@ fn gather(head: &[u8], slices: &[BatchSlice], tail: Option<Position>) -> FrameBu
 pub struct ReadBatchError {
     /// What the decoder says.
     reason: String,
-}
-
-impl From<ProtobufError> for ReadBatchError {
-    fn from(error: ProtobufError) -> Self {
-        Self { reason: error.to_string() }
-    }
 }
 
 /// What a reader was sent.
