@@ -20,6 +20,7 @@
 //! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
 //! | [`cli`] | `serve`; `append`, `read`; `token`, `basin`, `stream`; `bench` | everything behind them |
 //! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
+//! | [`memory`] | bytes of memory counted against a limit | what they are used for |
 //! | `watchers` | sessions that are to be woken when something ends | what ends |
 //! | [`clock`] | the time of day, and the time for deadlines | |
 //!
@@ -38,7 +39,7 @@
 //!         │        ├─────────┤             │
 //!         └───── wire    sequence    store ┘   encryption
 //!                  └─────────┴─────────┴───────────┘
-//!                                types                        clock: from every room that needs the time
+//!                                types                        clock, memory: from every room that needs them
 //! ```
 //!
 //! What holds:
@@ -62,6 +63,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod encryption;
+pub mod memory;
 pub mod sequence;
 pub mod server;
 pub mod store;

@@ -1,11 +1,21 @@
 //! What the gateway counts about itself, and how Prometheus reads it. Knows no session and no stream.
 
-use std::{sync::OnceLock, time::Duration};
+mod latency;
+mod sharded;
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use self::{latency::Latency, sharded::Sharded};
 
 /// The content type of [`Telemetry::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
@@ -22,23 +32,41 @@ pub struct Telemetry {
     streams: IntGauge,
     sessions: IntGaugeVec,
     requests: IntCounterVec,
-    frames_in: IntCounter,
-    frames_out: IntCounter,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    frames: Directions<IntCounter>,
+    bytes: Directions<IntCounter>,
+    /// What the two above show, up to now.
+    moved: Sharded<Moved>,
+    /// Held while they are brought up to it.
+    showing: Mutex<()>,
     acks: IntCounter,
-    ack_latency: Histogram,
+    ack_latency: Latency,
     request_latency: HistogramVec,
     open_latency: HistogramVec,
     appended: IntCounterVec,
     read: IntCounterVec,
     errors: IntCounterVec,
+    memory: IntGaugeVec,
+    memory_limit: IntGaugeVec,
     disk: OnceLock<IntGauge>,
+}
+
+/// One for what comes in and one for what goes out.
+#[derive(Debug, Default)]
+struct Directions<T> {
+    received: T,
+    sent: T,
+}
+
+/// What sessions count for every batch.
+#[derive(Debug, Default)]
+struct Moved {
+    frames: Directions<AtomicU64>,
+    bytes: Directions<AtomicU64>,
 }
 
 /// How long the store takes to make what it accepted durable, once for every batch.
 #[derive(Clone, Debug)]
-pub struct CommitLatency(Histogram);
+pub struct CommitLatency(Latency);
 
 impl Default for CommitLatency {
     fn default() -> Self {
@@ -49,8 +77,19 @@ impl Default for CommitLatency {
 impl CommitLatency {
     /// A batch became durable so long after it was handed over.
     pub fn observe(&self, after: Duration) {
-        self.0.observe(after.as_secs_f64());
+        self.0.observe(after);
     }
+}
+
+/// How much of a share of the memory is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryUse {
+    /// Whose share it is; one of few.
+    pub purpose: &'static str,
+    /// Bytes taken.
+    pub used: usize,
+    /// Bytes that may be.
+    pub limit: usize,
 }
 
 /// What kind of session.
@@ -101,29 +140,24 @@ impl Telemetry {
         let registry = Registry::new();
         let by_direction = |name: &str, help: &str| {
             let family = counters(&registry, name, help, "direction");
-            (family.with_label_values(&["in"]), family.with_label_values(&["out"]))
+            Directions { received: family.with_label_values(&["in"]), sent: family.with_label_values(&["out"]) }
         };
-        let (frames_in, frames_out) = by_direction("s2s_frames_total", "S2S frames of sessions.");
-        let (bytes_in, bytes_out) = by_direction("s2s_frame_bytes_total", "Bytes of S2S frames of sessions.");
         Self {
             connections: gauge(&registry, "s2s_connections_open", "Connections that are open."),
             streams: gauge(&registry, "s2s_streams_open", "Streams that are open."),
-            sessions: register(
-                &registry,
-                IntGaugeVec::new(Opts::new("s2s_sessions_open", "Sessions that are open."), &["kind"]),
-            ),
+            sessions: gauges(&registry, "s2s_sessions_open", "Sessions that are open.", "kind"),
             requests: counters(&registry, "s2s_requests_total", "Requests, by operation.", "operation"),
-            frames_in,
-            frames_out,
-            bytes_in,
-            bytes_out,
+            frames: by_direction("s2s_frames_total", "S2S frames of sessions."),
+            bytes: by_direction("s2s_frame_bytes_total", "Bytes of S2S frames of sessions."),
+            moved: Sharded::default(),
+            showing: Mutex::default(),
             acks: register(&registry, IntCounter::new("s2s_acks_total", "Appends acknowledged on sessions.")),
             ack_latency: register(
                 &registry,
-                Ok(latency(
+                Latency::new(
                     "s2s_append_ack_latency_seconds",
                     "From the last byte of an input on a session to its ack.",
-                )),
+                ),
             ),
             request_latency: latencies(
                 &registry,
@@ -140,6 +174,8 @@ impl Telemetry {
             appended: counters(&registry, "s2s_appended_bytes_total", "Metered bytes appended, by basin.", "basin"),
             read: counters(&registry, "s2s_read_bytes_total", "Metered bytes sent to readers, by basin.", "basin"),
             errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
+            memory: gauges(&registry, "s2s_memory_bytes", "Memory taken of the budget, by share.", "share"),
+            memory_limit: gauges(&registry, "s2s_memory_limit_bytes", "The shares of the budget.", "share"),
             disk: OnceLock::new(),
             registry,
         }
@@ -160,26 +196,23 @@ impl Telemetry {
         self.requests.with_label_values(&[operation]).inc();
     }
 
-    /// `frames` frames came in on a session.
-    pub fn frames_in(&self, frames: u64) {
-        self.frames_in.inc_by(frames);
-    }
-
-    /// `bytes` bytes of frames came in on a session.
-    pub fn bytes_in(&self, bytes: usize) {
-        self.bytes_in.inc_by(bytes as u64);
+    /// `bytes` bytes came in on a session, with which `frames` frames were complete.
+    pub fn received(&self, frames: u64, bytes: usize) {
+        let Moved { frames: frames_moved, bytes: bytes_moved } = self.moved.mine();
+        frames_moved.received.fetch_add(frames, Relaxed);
+        bytes_moved.received.fetch_add(bytes as u64, Relaxed);
     }
 
     /// `frames` frames of together `bytes` bytes went out on a session.
     pub fn sent(&self, frames: u64, bytes: usize) {
-        self.frames_out.inc_by(frames);
-        self.bytes_out.inc_by(bytes as u64);
+        let Moved { frames: frames_moved, bytes: bytes_moved } = self.moved.mine();
+        frames_moved.sent.fetch_add(frames, Relaxed);
+        bytes_moved.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     /// An input was acknowledged so long after it had come in.
     pub fn acked(&self, after: Duration) {
-        self.acks.inc();
-        self.ack_latency.observe(after.as_secs_f64());
+        self.ack_latency.observe(after);
     }
 
     /// A client was told of an error with this code.
@@ -207,7 +240,7 @@ impl Telemetry {
     pub fn basin_bytes(&self, basin: &str, appended: u64, read: u64) {
         for (family, total) in [(&self.appended, appended), (&self.read, read)] {
             let counter = family.with_label_values(&[basin]);
-            counter.inc_by(total.saturating_sub(counter.get()));
+            raise(&counter, total);
         }
     }
 
@@ -218,23 +251,45 @@ impl Telemetry {
         disk.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// So much is taken of a share of the memory.
+    pub fn memory(&self, MemoryUse { purpose, used, limit }: MemoryUse) {
+        for (family, bytes) in [(&self.memory, used), (&self.memory_limit, limit)] {
+            family.with_label_values(&[purpose]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
+        self.show_moved();
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             Ok(()) => text,
             Err(error) => format!("# {error}\n").into_bytes(),
         }
     }
+
+    fn show_moved(&self) {
+        let _one_at_a_time = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        raise(&self.frames.received, self.moved.sum(|moved| moved.frames.received.load(Relaxed)));
+        raise(&self.frames.sent, self.moved.sum(|moved| moved.frames.sent.load(Relaxed)));
+        raise(&self.bytes.received, self.moved.sum(|moved| moved.bytes.received.load(Relaxed)));
+        raise(&self.bytes.sent, self.moved.sum(|moved| moved.bytes.sent.load(Relaxed)));
+        raise(&self.acks, self.ack_latency.count());
+    }
+}
+
+/// Brings `counter` up to what was counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn latency_options(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec())
 }
 
-fn latency(name: &str, help: &str) -> Histogram {
-    Histogram::with_opts(latency_options(name, help)).expect("the names of this file are well formed")
+fn latency(name: &str, help: &str) -> Latency {
+    Latency::new(name, help).expect("the names of this file are well formed")
 }
 
 fn latencies(registry: &Registry, name: &str, help: &str, label: &str) -> HistogramVec {
@@ -243,6 +298,10 @@ fn latencies(registry: &Registry, name: &str, help: &str, label: &str) -> Histog
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name, help))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), &[label]))
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
@@ -266,8 +325,7 @@ mod tests {
     fn what_is_counted_can_be_read() {
         let telemetry = Telemetry::new();
         let session = telemetry.session(SessionKind::Append);
-        telemetry.frames_in(3);
-        telemetry.bytes_in(42);
+        telemetry.received(3, 42);
         telemetry.sent(2, 7);
         telemetry.acked(Duration::from_micros(300));
         telemetry.error("bad_frame");
@@ -288,8 +346,11 @@ mod tests {
         assert!(!text.contains("s2s_store_disk_bytes"), "there may be no disk");
         drop(session);
         telemetry.disk_used(9);
+        telemetry.memory(MemoryUse { purpose: "recent", used: 3, limit: 8 });
         let text = String::from_utf8(telemetry.render(0)).unwrap();
         assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
         assert!(text.contains("s2s_store_disk_bytes 9"));
+        assert!(text.contains("s2s_memory_bytes{share=\"recent\"} 3"));
+        assert!(text.contains("s2s_memory_limit_bytes{share=\"recent\"} 8"));
     }
 }

@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     clock::{self, Clock},
-    store::{MetaWrite, Store, StoreError, Version},
+    store::{MetaWrite, Sharing, Store, StoreError, Version},
     types::{
         AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenInfo, Expiry, Operation, Page, ResourceSet,
         Scope, Secret, Timestamp, TokenHash,
@@ -98,8 +98,9 @@ impl Authority {
         let id = bearer::id_of(bearer).ok_or(AuthError::Malformed)?;
         let trusted = self.live().trusted(&id, clock::instant());
         let grant = match trusted {
-            Some(grant) => grant,
-            None => self.read(&id).await?.ok_or(AuthError::Unknown)?,
+            Some(grant) if bearer::same(grant.hash(), &hash) || !self.is_shared() => grant,
+            // It is new, or another gateway issued the id anew.
+            _ => self.read(&id).await?.ok_or(AuthError::Unknown)?,
         };
         // Whoever does not know the secret is told nothing about the token, not even that it has expired.
         match bearer::same(grant.hash(), &hash) {
@@ -173,6 +174,10 @@ impl Authority {
         }
     }
 
+    fn is_shared(&self) -> bool {
+        self.store.sharing() == Sharing::Shared
+    }
+
     fn is_root(&self, id: &AccessTokenId) -> bool {
         matches!(self.mode, Mode::On { root: Some(_) }) && id.as_str() == ROOT_ID
     }
@@ -199,18 +204,17 @@ impl Authority {
 
     async fn add(&self, entry: &AccessTokenEntry) -> Result<(), TokenFailure> {
         let id = &entry.info.id;
-        let exists = || TokenFailure::Exists(id.clone());
-        let expected = match self.table().find(id).await? {
-            Some(found) if expired(&found.entry, entry.created_at) => found.version,
-            Some(_) => return Err(exists()),
-            None => Version::ABSENT,
-        };
-        match self.table().put(entry, expected).await? {
-            MetaWrite::Done(_) => {
+        loop {
+            let expected = match self.table().find(id).await? {
+                Some(found) if expired(&found.entry, entry.created_at) => found.version,
+                Some(_) => return Err(TokenFailure::Exists(id.clone())),
+                None => Version::ABSENT,
+            };
+            let write = self.table().put(entry, expected).await?;
+            if let MetaWrite::Done(_) = write {
                 self.live().forget(id);
-                Ok(())
+                return Ok(());
             }
-            MetaWrite::Conflict => Err(exists()),
         }
     }
 

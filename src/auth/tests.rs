@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     clock::ManualClock,
-    store::{CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, Versioned},
+    store::{CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, Versioned, shared_memory::Engine},
     types::{Denied, OpGroup, OpGroups, OutOfScope, Scope, StreamId, StreamName, StreamNamePart},
 };
 
@@ -265,6 +265,33 @@ async fn what_another_gateway_revokes_ends_here_within_seconds() {
     pass(Duration::from_secs(4)).await;
     assert_eq!(standing(&mut session), Standing::Ended, "another token of the same id is another token");
     assert_eq!(world.recognise(&replaced).await.err(), Some(AuthError::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_another_gateway_issued_anew_is_recognised_at_once() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::default()));
+    let on = AuthConfig::On { root: Some(Secret::new(ROOT).unwrap()) };
+    let [here, there] = [(); 2].map(|()| Authority::new(engine.gateway(), clock.clone(), &on));
+    let recognise = async |token: &Secret| here.authenticate(Some(token.expose())).await;
+    let first = there.issue(&Identity::Unlimited, wanted("t", reader())).await.unwrap();
+    assert!(recognise(&first).await.is_ok());
+    there.revoke(&Identity::Unlimited, &id("t")).await.unwrap();
+    let second = there.issue(&Identity::Unlimited, wanted("t", reader())).await.unwrap();
+    assert!(recognise(&second).await.is_ok());
+    assert_eq!(recognise(&first).await.err(), Some(AuthError::Unknown));
+}
+
+#[tokio::test]
+async fn of_gateways_that_issue_the_same_id_one_does() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::default()));
+    let gateways = [(); 2].map(|()| Authority::new(engine.gateway(), clock.clone(), &AuthConfig::Off));
+    let [first, second] = &gateways;
+    let issued = tokio::join!(
+        first.issue(&Identity::Unlimited, wanted("t", reader())),
+        second.issue(&Identity::Unlimited, wanted("t", reader()))
+    );
+    let exists = |issued: &Result<Secret, TokenFailure>| matches!(issued, Err(TokenFailure::Exists(_)));
+    assert!(issued.0.is_ok() && exists(&issued.1) || exists(&issued.0) && issued.1.is_ok());
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::{
     store::{DiskStore, MemoryStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::Secret,
+    types::{MemoryShares, Secret},
     usage::UsageConfig,
     wire::json,
 };
@@ -43,9 +43,6 @@ until the gateway ends. On SIGTERM or Ctrl-C it stops accepting, tells its
 clients to move, lets sessions go on for --drain-timeout and ends. A second
 signal ends it at once.";
 
-/// Memory for what is read from the disk often.
-const DISK_CACHE: usize = 64 * 1024 * 1024;
-
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
     log_to_stderr(&config.log);
@@ -58,9 +55,9 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
     let tls = config.server.tls.clone();
     let access = Access::of(&config.server.auth);
-    let store = open_store(&config.store)?;
+    let store = open_store(&config.store, config.memory)?;
     let usage = UsageConfig { max_range: config.metrics_range, ..UsageConfig::default() };
-    let limits = StreamsConfig { append_in_flight: config.append_in_flight, usage, ..StreamsConfig::default() };
+    let limits = StreamsConfig { memory: config.memory, usage, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
     if let Some(file) = &config.init_file {
         let unusable = unusable("--init-file", file);
@@ -89,10 +86,10 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
-pub(super) fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, CliError> {
+pub(super) fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
     match config {
         StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
-        StoreConfig::Disk(directory) => match DiskStore::open(directory, DISK_CACHE) {
+        StoreConfig::Disk(directory) => match DiskStore::open(directory, memory) {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(CliError::Start(error.to_string())),
         },

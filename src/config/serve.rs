@@ -13,7 +13,7 @@ use super::{ConfigError, parse_duration, parse_size};
 use crate::{
     auth::AuthConfig,
     server::{BasinHost, Certificate, Cors, ServerConfig},
-    types::{EmptySecret, LocationName, Secret, limits::MAX_BATCH_METERED},
+    types::{EmptySecret, LocationName, MemoryShares, Secret, limits::MAX_BATCH_METERED},
 };
 
 /// What was said to `serve`.
@@ -57,9 +57,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
 
-    /// Metered bytes of appends, of all sessions together, that may wait for durability
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
-    pub append_in_flight: String,
+    /// Memory for appends in flight, recent records, caches and what sessions hold, beside what --memory keeps
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub memory_budget: String,
 
     /// Certificate chain to serve TLS with (PEM); needs --tls-key
     #[arg(long, value_name = "FILE")]
@@ -115,8 +115,8 @@ pub struct ServeConfig {
     pub metrics_range: Duration,
     /// Where streams are kept.
     pub store: StoreConfig,
-    /// Metered bytes of appends that may be in flight; at least one whole batch.
-    pub append_in_flight: usize,
+    /// What may be taken of memory, beside the records of a store that keeps them there.
+    pub memory: MemoryShares,
     /// A readable filter for the log.
     pub log: String,
 }
@@ -148,7 +148,7 @@ impl ServeArgs {
             init_file: self.init_file.clone(),
             metrics_range: duration("--metrics-range", &self.metrics_range)?,
             store: self.store()?,
-            append_in_flight: self.append_in_flight()?,
+            memory: memory_budget(&self.memory_budget)?,
             log: log_filter(&self.log)?,
         })
     }
@@ -210,16 +210,6 @@ impl ServeArgs {
         })
     }
 
-    fn append_in_flight(&self) -> Result<usize, ConfigError> {
-        let rule = "at least 1MiB, the size of the largest batch";
-        match size("--append-in-flight", &self.append_in_flight)? {
-            bytes if bytes < MAX_BATCH_METERED => {
-                Err(ConfigError::of("--append-in-flight", &self.append_in_flight, rule))
-            }
-            bytes => Ok(bytes),
-        }
-    }
-
     fn tls(&self) -> Result<Option<Certificate>, ConfigError> {
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Ok(None),
@@ -242,6 +232,13 @@ fn memory_limit(text: &str) -> Result<usize, ConfigError> {
     match size("--memory-limit", text)? {
         bytes if bytes < LEAST => Err(ConfigError::of("--memory-limit", text, "at least 16MiB")),
         bytes => Ok(bytes),
+    }
+}
+
+fn memory_budget(text: &str) -> Result<MemoryShares, ConfigError> {
+    match size("--memory-budget", text)? {
+        bytes if bytes < MemoryShares::LEAST => Err(ConfigError::of("--memory-budget", text, "at least 32MiB")),
+        bytes => Ok(MemoryShares::of(bytes)),
     }
 }
 
@@ -313,7 +310,7 @@ mod tests {
         let config = resolve("--data-dir d").unwrap();
         assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(config.store, StoreConfig::Disk("d".into()));
-        assert_eq!(config.append_in_flight, 128 << 20);
+        assert_eq!(config.memory, MemoryShares::default());
         assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
         assert_eq!((config.server.tls, config.server.basin_host), (None, None));
         assert_eq!(config.server.location, LocationName::default());
@@ -322,13 +319,13 @@ mod tests {
     #[test]
     fn everything_said() {
         let config = resolve(
-            "--listen 0.0.0.0:0 --insecure-no-auth --memory --memory-limit 64MiB --append-in-flight 1MiB --tls-cert c.pem \
+            "--listen 0.0.0.0:0 --insecure-no-auth --memory --memory-limit 64MiB --memory-budget 1GiB --tls-cert c.pem \
              --tls-key k.pem --drain-timeout 1m --basin-host .B.example.org --no-cors --init-file i.json \
              --metrics-range 90d --log warn,s2s_gateway=debug",
         )
         .unwrap();
         assert_eq!(config.server.listen, "0.0.0.0:0".parse().unwrap());
-        assert_eq!((config.store, config.append_in_flight), (StoreConfig::Memory(64 << 20), 1 << 20));
+        assert_eq!((config.store, config.memory), (StoreConfig::Memory(64 << 20), MemoryShares::of(1 << 30)));
         assert_eq!(config.server.tls, Some(Certificate::Files { chain: "c.pem".into(), key: "k.pem".into() }));
         assert_eq!(config.server.drain_timeout, Duration::from_secs(60));
         assert_eq!(config.server.basin_host, Some(BasinHost::new("b.example.org")));
@@ -396,7 +393,7 @@ mod tests {
             ("--memory-limit 1GiB", "--memory-limit", None),
             ("--memory-limit 1GiB --data-dir d", "--memory-limit", None),
             ("--memory --data-dir d", "--memory", None),
-            ("--append-in-flight 1023KiB", "--append-in-flight", Some("1023KiB")),
+            ("--memory-budget 31MiB", "--memory-budget", Some("31MiB")),
             ("--drain-timeout 20", "--drain-timeout", Some("20")),
             ("--metrics-range long", "--metrics-range", Some("long")),
             ("--basin-host a..b", "--basin-host", Some("a..b")),

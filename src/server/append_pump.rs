@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     clock,
+    memory::{Held, Share},
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
@@ -42,6 +43,10 @@ const READ_AHEAD: usize = 64 * 1024;
 /// client waits for its acks.
 const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
+/// Bytes that a session may have received and not yet admitted without being counted: an idle session has none, and
+/// thousands of busy ones have little.
+const NOT_COUNTED: usize = 4 * 1024;
+
 /// An append session between a request body and a response body.
 pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     request: Option<B>,
@@ -49,6 +54,8 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     session: AppendSession,
     /// Decoded, and waiting for room in the process's byte budget.
     waiting: Option<AppendInput>,
+    /// What of this was counted as memory of sessions.
+    held: Held,
     /// When each input in flight had come in, in order.
     came_in: VecDeque<Instant>,
     /// What ended the session on this side of the stream; told when all that was accepted is acknowledged.
@@ -56,8 +63,17 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     drain: DrainWatch,
     guard: SessionGuard,
     telemetry: Arc<Telemetry>,
+    /// What came in since that was last told.
+    untold: CameIn,
     over: bool,
     _open: OpenGuard,
+}
+
+/// Counted for itself and told once a wake-up: what all sessions count together is written by all processors.
+#[derive(Default)]
+struct CameIn {
+    frames: u64,
+    bytes: usize,
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
@@ -67,9 +83,11 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         drain: DrainWatch,
         guard: SessionGuard,
         telemetry: Arc<Telemetry>,
+        memory: Arc<Share>,
         open: OpenGuard,
     ) -> Self {
         Self {
+            held: Held::nothing_of(memory),
             request: Some(request),
             frames: FrameBuffer::new(),
             session,
@@ -79,6 +97,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             drain,
             guard,
             telemetry,
+            untold: CameIn::default(),
             over: false,
             _open: open,
         }
@@ -106,6 +125,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             self.refuse(ended);
         }
         let intake = self.take_inputs(cx);
+        self.tell_what_came_in();
+        self.count_memory();
         let mut out = BytesMut::new();
         self.put_outcomes(cx, phase.advice(), &mut out);
         if self.over
@@ -127,7 +148,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
 
     /// Admits what has arrived.
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
-        let mut admitted = 0;
+        // One time for all inputs of a wake-up: they had come in before it.
+        let (mut admitted, mut now) = (0, None);
         while self.session.is_open() {
             if admitted >= ADMITTED_A_CHUNK {
                 return Intake::Full;
@@ -143,7 +165,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             }
             match self.next_input(cx) {
                 Poll::Ready(Ok(Some(input))) => {
-                    self.came_in.push_back(clock::instant());
+                    self.came_in.push_back(*now.get_or_insert_with(clock::instant));
                     self.waiting = Some(input);
                 }
                 Poll::Ready(Ok(None)) => self.session.close(),
@@ -154,11 +176,18 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         Intake::Waits
     }
 
+    fn tell_what_came_in(&mut self) {
+        let CameIn { frames, bytes } = std::mem::take(&mut self.untold);
+        if bytes > 0 {
+            self.telemetry.received(frames, bytes);
+        }
+    }
+
     fn next_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<AppendInput>, ApiError>> {
         loop {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => {
-                    self.telemetry.frames_in(1);
+                    self.untold.frames += 1;
                     let input = wire::append_input_of_frame(frame);
                     let input = input.map_err(|error| errors::input_error(error, ErrorCode::BadFrame));
                     return Poll::Ready(input.and_then(|input| self.guard.permit(&input).map(|()| Some(input))));
@@ -172,6 +201,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                     let end = self.frames.finish().map_err(bad_frame);
                     return Poll::Ready(end.map(|()| None));
                 }
+                Poll::Pending if self.is_in_the_way() => {
+                    let error = "too much memory is taken by frames that are not complete; send this one again";
+                    return Poll::Ready(Err(ApiError::new(ErrorCode::RateLimited, error)));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -183,7 +216,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             match Pin::new(request).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) if chunk.has_remaining() => {
-                        self.telemetry.bytes_in(chunk.len());
+                        self.untold.bytes += chunk.len();
                         return Poll::Ready(Some(chunk));
                     }
                     // An empty chunk, or trailers, which mean nothing here.
@@ -197,12 +230,23 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 
     fn read_ahead(&mut self, cx: &mut Context<'_>) {
-        while self.frames.buffered() < READ_AHEAD {
+        while self.frames.buffered() < READ_AHEAD && !self.held.share().is_exceeded() {
             match self.poll_request(cx) {
                 Poll::Ready(Some(chunk)) => self.frames.push(chunk),
                 Poll::Ready(None) | Poll::Pending => return,
             }
         }
+    }
+
+    /// Whether memory is used up while a large part of a frame is kept here, of which the rest may never come.
+    fn is_in_the_way(&self) -> bool {
+        self.frames.buffered() > READ_AHEAD && self.held.share().is_exceeded()
+    }
+
+    fn count_memory(&mut self) {
+        let waiting = self.waiting.as_ref().map_or(0, |input| input.batch.sequenced_memory());
+        let bytes = self.frames.buffered() + waiting;
+        self.held.set(if bytes < NOT_COUNTED { 0 } else { bytes });
     }
 
     fn refuse(&mut self, error: ApiError) {
@@ -212,14 +256,15 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 
     fn put_outcomes(&mut self, cx: &mut Context<'_>, advice: Advice, out: &mut BytesMut) {
-        let mut acks = 0;
-        let now = clock::instant();
+        let (mut acks, mut now) = (0, None);
         let end = loop {
             match self.session.poll_ack(cx) {
                 Poll::Ready(Some(Ok(ack))) => {
                     wire::put_append_ack(out, &ack, advice);
                     acks += 1;
                     if let Some(came_in) = self.came_in.pop_front() {
+                        // One time for all acks of a wake-up, and none for a wake-up without acks.
+                        let now = *now.get_or_insert_with(clock::instant);
                         self.telemetry.acked(now.saturating_duration_since(came_in));
                     }
                 }
@@ -236,7 +281,9 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                 acks += 1;
             }
         }
-        self.telemetry.sent(acks, out.len());
+        if acks > 0 {
+            self.telemetry.sent(acks, out.len());
+        }
     }
 }
 

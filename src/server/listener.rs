@@ -207,7 +207,8 @@ async fn serve_http(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(id);
-        gateway.clone().answer(request)
+        // The task of a session would otherwise keep room for the answering, some kilobytes, for as long as it lives.
+        Box::pin(gateway.clone().answer(request))
     });
     let builder = connection_builder();
     let mut connection = pin!(builder.serve_connection(io, service));

@@ -92,6 +92,7 @@ impl Gateway {
         if let Some(bytes) = self.streams.disk_used() {
             self.telemetry.disk_used(bytes);
         }
+        self.streams.memory_used().into_iter().for_each(|used| self.telemetry.memory(used));
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }
@@ -256,7 +257,8 @@ impl Gateway {
         let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
         let request = body.take().expect("a body is taken once, by the operation that the route names");
         let open = self.telemetry.session(SessionKind::Append);
-        let pump = AppendPump::new(request, session, self.drain.watch(), guard, self.telemetry.clone(), open);
+        let (telemetry, memory) = (self.telemetry.clone(), self.streams.session_memory().clone());
+        let pump = AppendPump::new(request, session, self.drain.watch(), guard, telemetry, memory, open);
         Ok(respond::session(Body::Append(Box::new(pump))))
     }
 
@@ -326,7 +328,7 @@ impl Gateway {
     async fn check_tail(&self, stream: &str, parts: &Parts) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
         let stream = self.streams.stream(&basin, &stream, Access::CheckTail, None, None).await?;
-        Ok(respond::json(StatusCode::OK, json::encode_tail(stream.check_tail()?)))
+        Ok(respond::json(StatusCode::OK, json::encode_tail(self.streams.check_tail(&stream).await?)))
     }
 }
 

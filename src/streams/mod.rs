@@ -8,15 +8,19 @@ mod background;
 mod catalogue;
 mod failure;
 mod init;
+mod neighbours;
+mod portion;
 mod provision;
 mod read;
 mod reconfigure;
 mod retention;
 mod ring;
+mod rings;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod writers;
 
 use std::{
     collections::HashMap,
@@ -31,14 +35,16 @@ use self::{
     background::{Background, Job},
     catalogue::Catalogue,
     retention::Sweep,
+    rings::Rings,
 };
 use crate::{
     clock::{self, Clock},
     encryption::{EncryptionKey, KeyError, KeyMaterial},
+    memory::Share,
     sequence::ReadMode,
     store::{Store, StoreError},
-    telemetry::CommitLatency,
-    types::{BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    telemetry::{CommitLatency, MemoryUse},
+    types::{BasinName, Cipher, MemoryShares, Position, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
     usage::{self, Usage, UsageConfig},
 };
 
@@ -52,8 +58,8 @@ pub use stream::Stream;
 /// How the service is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamsConfig {
-    /// Metered bytes that may be accepted and not yet durable, over all streams; at least one batch, 1 MiB.
-    pub append_in_flight: usize,
+    /// What streams and sessions together may take of memory.
+    pub memory: MemoryShares,
     /// How long a stream that nobody uses stays open.
     pub idle_after: Duration,
     /// How usage is counted and asked for.
@@ -62,7 +68,7 @@ pub struct StreamsConfig {
 
 impl Default for StreamsConfig {
     fn default() -> Self {
-        Self { append_in_flight: 128 * 1024 * 1024, idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
+        Self { memory: MemoryShares::default(), idle_after: Duration::from_secs(60), usage: UsageConfig::default() }
     }
 }
 
@@ -93,7 +99,10 @@ type StreamKey = (BasinName, StreamName);
 pub struct Streams {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    budget: Arc<Semaphore>,
+    memory: MemoryShares,
+    in_flight: Arc<Semaphore>,
+    rings: Arc<Rings<Stream>>,
+    sessions: Arc<Share>,
     background: Background,
     usage: Arc<Usage>,
     commit_latency: CommitLatency,
@@ -108,6 +117,8 @@ pub struct Streams {
 struct Open {
     stream: Arc<Stream>,
     used: Instant,
+    /// When its entry was read last.
+    checked: Instant,
 }
 
 impl Open {
@@ -126,7 +137,10 @@ impl Streams {
         let streams = Arc::new(Self {
             store,
             clock,
-            budget: Arc::new(Semaphore::new(config.append_in_flight.min(Semaphore::MAX_PERMITS))),
+            memory: config.memory,
+            in_flight: Arc::new(Semaphore::new(config.memory.in_flight().min(Semaphore::MAX_PERMITS))),
+            rings: Arc::new(Rings::new(config.memory.recent)),
+            sessions: Arc::new(Share::new(config.memory.sessions)),
             background,
             usage,
             commit_latency: CommitLatency::default(),
@@ -139,13 +153,16 @@ impl Streams {
         tokio::spawn(background::sweep(Arc::downgrade(&streams)));
         tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
         tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
+        if streams.is_shared() {
+            tokio::spawn(neighbours::renew_on(Arc::downgrade(&streams)));
+        }
         streams
     }
 
     /// Opens an append session with a stream; `key` encrypts what is appended if the stream has a cipher.
     pub fn append_session(&self, stream: Arc<Stream>, key: Option<&KeyMaterial>) -> Result<AppendSession, Failure> {
         let cipher = stream.record_cipher(key)?;
-        Ok(AppendSession::new(stream, cipher, self.budget.clone(), self.clock.clone()))
+        Ok(AppendSession::new(stream, cipher, self.in_flight.clone(), self.clock.clone()))
     }
 
     /// Opens a read session with a stream; `key` decrypts what is read if the stream has a cipher. The start is resolved
@@ -157,7 +174,7 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<ReadSession, Failure> {
         let cipher = stream.record_cipher(key)?;
-        ReadSession::open(stream, cipher, request, ReadMode::Session).await
+        ReadSession::open(stream, cipher, request, ReadMode::Session, self.sessions.clone()).await
     }
 
     /// Reads up to one batch, waiting for it if the request says so. One record that cannot be decrypted fails it all.
@@ -168,13 +185,19 @@ impl Streams {
         request: &ReadRequest,
     ) -> Result<Option<ReadEvent>, Failure> {
         let cipher = stream.record_cipher(key)?;
-        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary).await?;
+        let mut session = ReadSession::open(stream, cipher, request, ReadMode::Unary, self.sessions.clone()).await?;
         loop {
             match session.next().await.transpose()? {
                 Some(ReadEvent::Heartbeat(_)) => {}
                 event => return session.take_undecryptable().map_or(Ok(event), Err),
             }
         }
+    }
+
+    /// The durable tail of a stream, whoever moved it: what was acknowledged anywhere before this was called is before it.
+    pub async fn check_tail(&self, stream: &Stream) -> Result<Position, Failure> {
+        stream.refreshed().await?;
+        stream.check_tail()
     }
 
     /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
@@ -197,13 +220,31 @@ impl Streams {
         if let Some(stream) = self.open_stream(&key) {
             return Ok(stream);
         }
-        let entry = match self.catalogue().stream(basin, name).await? {
-            Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
-            Some(found) => found.entry,
+        neighbours::settled(|| self.open_or_make(&key, access, layer, encryption_key)).await
+    }
+
+    /// The caller holds the name.
+    async fn open_or_make(
+        &self,
+        key: &StreamKey,
+        access: Access,
+        layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
+    ) -> Result<Arc<Stream>, Failure> {
+        let (basin, name) = key;
+        let read_at = clock::instant();
+        let found = self.catalogue().stream(basin, name).await?.map(|found| found.entry);
+        if let Some(stream) = self.renew(key, found.as_ref(), read_at) {
+            return Ok(stream);
+        }
+        let entry = match found {
+            Some(entry) if entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
+            Some(entry) => entry,
             None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = self.open_log(&key, &entry).await?;
-        self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
+        let stream = self.open_log(key, &entry).await?;
+        let open = Open { stream: stream.clone(), used: clock::instant(), checked: read_at };
+        self.open_streams().insert(key.clone(), open);
         Ok(stream)
     }
 
@@ -211,8 +252,8 @@ impl Streams {
     async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
         let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
-        let now = self.clock.now();
-        let stream = Stream::open(&*self.store, entry, arrivals, now, background, commit_latency).await?;
+        let (clock, rings) = (self.clock.clone(), self.rings.clone());
+        let stream = Stream::open(&*self.store, entry, arrivals, clock, background, rings, commit_latency).await?;
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
@@ -262,6 +303,23 @@ impl Streams {
         self.store.disk_used()
     }
 
+    /// What sessions hold is counted against this.
+    pub fn session_memory(&self) -> &Arc<Share> {
+        &self.sessions
+    }
+
+    /// How much of each share of memory is taken.
+    pub fn memory_used(&self) -> [MemoryUse; 4] {
+        let written = self.store.unmoved().unwrap_or_default() as usize;
+        let in_flight = self.memory.in_flight().saturating_sub(self.in_flight.available_permits());
+        [
+            MemoryUse { purpose: "appends", used: 2 * in_flight, limit: self.memory.appends },
+            MemoryUse { purpose: "recent", used: self.rings.share().used(), limit: self.memory.recent },
+            MemoryUse { purpose: "written", used: written, limit: self.memory.written },
+            MemoryUse { purpose: "sessions", used: self.sessions.used(), limit: self.memory.sessions },
+        ]
+    }
+
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.save_arrivals().await;
@@ -299,7 +357,7 @@ impl Streams {
             return None;
         }
         found.used = clock::instant();
-        Some(found.stream.clone())
+        self.is_trusted(found).then(|| found.stream.clone())
     }
 
     /// Lets go of streams that nobody holds and nobody used since `idle_after` ago.

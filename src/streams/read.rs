@@ -21,10 +21,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Failure, Stream, stream::Ahead, waiters::Place};
+use super::{Failure, Stream, portion::Portion, stream::Ahead, waiters::Place};
 use crate::{
     clock,
     encryption::{DecryptionFailed, Opened, RecordCipher},
+    memory::Share,
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
     types::{
@@ -46,9 +47,12 @@ pub struct ReadSession {
     next: SeqNum,
     remaining: Remaining,
     bounds: ReadBounds,
+    portion: Portion,
     clock: FollowClock,
     meter: ReadMeter,
     state: State,
+    /// Whether it ever waited at the tail: from then on the stream hears at once what others append, until it is gone.
+    follows: bool,
 }
 
 enum State {
@@ -65,6 +69,14 @@ enum State {
 impl State {
     fn catching_up() -> Self {
         State::CatchingUp { reading: None, read: VecDeque::new() }
+    }
+
+    /// Bytes of memory that are kept for the reader.
+    fn kept(&self) -> usize {
+        match self {
+            State::CatchingUp { read, .. } => read.iter().map(Batch::memory).sum(),
+            State::Following | State::Done => 0,
+        }
     }
 }
 
@@ -98,13 +110,17 @@ impl ReadEvent {
 
 impl ReadSession {
     /// Resolves the start of `request` against the durable tail of `stream`; `cipher` is the stream's, with the key of the
-    /// session.
+    /// session. What is on its way to the reader counts against `memory`.
     pub(super) async fn open(
         stream: Arc<Stream>,
         cipher: Option<Box<RecordCipher>>,
         request: &ReadRequest,
         mode: ReadMode,
+        memory: Arc<Share>,
     ) -> Result<Self, Failure> {
+        if stream.is_shared() {
+            stream.refreshed().await?;
+        }
         let head = stream.durable_head()?;
         let mut plan = ReadPlan::new(request, mode, &head)?;
         let start = match plan.start() {
@@ -125,8 +141,10 @@ impl ReadSession {
             next: start.unwrap_or_default(),
             remaining: plan.limits(),
             bounds: request.bounds,
+            portion: Portion::of(memory),
             clock: FollowClock::new(plan.wait()),
             state: start.map_or(State::Done, |_| State::catching_up()),
+            follows: false,
         })
     }
 
@@ -141,6 +159,7 @@ impl ReadSession {
     /// When this is pending, it must be polled again at [`ReadSession::next_deadline`] at the latest.
     pub fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
         self.meter.goes_on();
+        self.portion.taken();
         if let Some(failed) = self.take_undecryptable() {
             return Poll::Ready(Some(Err(failed)));
         }
@@ -156,7 +175,7 @@ impl ReadSession {
 
     /// What comes next, as it is stored.
     fn poll_stored(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
-        let step = loop {
+        let mut step = loop {
             match &self.state {
                 State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
                     Ok(CatchUp::Page(event)) => break Some(Ok(event)),
@@ -175,12 +194,23 @@ impl ReadSession {
                 State::Done => break None,
             }
         };
-        match &step {
-            Some(Ok(event)) => self.meter.delivered(event.metered()),
+        match &mut step {
+            Some(Ok(event)) => {
+                self.meter.delivered(event.metered());
+                self.portion.sent(event, self.state.kept());
+            }
             Some(Err(_)) => self.state = State::Done,
             None => {}
         }
         Poll::Ready(step)
+    }
+
+    /// From the first time that it has to wait. One that ends at the tail, or comes back to it, changes nothing.
+    fn follow(&mut self) {
+        if !self.follows {
+            self.follows = true;
+            self.stream.add_follower();
+        }
     }
 
     /// Delivers what could be decrypted; the record that could not ends the session, right away or after those before it.
@@ -236,10 +266,11 @@ impl ReadSession {
 
     /// Gets the records at `next`, from the ring if they are still there.
     fn fetch(&mut self, cx: &Context<'_>) -> Result<(), Failure> {
-        let (ahead, _) = self.stream.ahead(self.next, MAX_BATCH_METERED, &self.place, cx)?;
+        let room = self.portion.room();
+        let (ahead, _) = self.stream.ahead(self.next, room, &self.place, cx)?;
         let (reading, read) = match ahead {
             Ahead::Records(slices) => (None, slices.iter().map(|slice| slice.batch().clone()).collect()),
-            _ => (Some(self.stream.read(self.next, MAX_BATCH_METERED)), VecDeque::new()),
+            _ => (Some(self.stream.read(self.next, room)), VecDeque::new()),
         };
         self.state = State::CatchingUp { reading, read };
         Ok(())
@@ -265,7 +296,10 @@ impl ReadSession {
         if read.is_empty() {
             return Ok(None);
         }
-        let page = Page::fill(read, &mut self.next, &mut self.remaining);
+        let page = Page::fill(read, self.portion.room(), &mut self.next, &mut self.remaining);
+        if self.portion.is_tight() {
+            read.clear();
+        }
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
@@ -280,7 +314,7 @@ impl ReadSession {
     }
 
     fn poll_follow(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Option<ReadEvent>, Failure>> {
-        let (ahead, tail) = self.stream.ahead(self.next, MAX_BATCH_METERED, &self.place, cx)?;
+        let (ahead, tail) = self.stream.ahead(self.next, self.portion.room(), &self.place, cx)?;
         match ahead {
             Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(slices, tail, now))),
             Ahead::Behind => {
@@ -289,7 +323,10 @@ impl ReadSession {
                 Poll::Ready(Ok(None))
             }
             Ahead::Nothing => match self.clock.due(now) {
-                Due::Nothing => Poll::Pending,
+                Due::Nothing => {
+                    self.follow();
+                    Poll::Pending
+                }
                 Due::Heartbeat => {
                     self.clock.heartbeat_sent(now, heartbeat_interval());
                     Poll::Ready(Ok(Some(ReadEvent::Heartbeat(tail))))
@@ -312,7 +349,7 @@ impl ReadSession {
             return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
         }
         let mut batches = slices.iter().map(|slice| slice.batch().clone()).collect();
-        let page = Page::fill(&mut batches, &mut self.next, &mut self.remaining);
+        let page = Page::fill(&mut batches, self.portion.room(), &mut self.next, &mut self.remaining);
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
@@ -322,6 +359,9 @@ impl ReadSession {
 
 impl Drop for ReadSession {
     fn drop(&mut self) {
+        if self.follows {
+            self.stream.remove_follower();
+        }
         self.stream.leave(&self.place);
     }
 }
@@ -359,24 +399,29 @@ struct Page {
 }
 
 impl Page {
-    /// Takes records from `next` on out of `batches`, at most 1000 and 1 MiB metered, as far as `remaining` allows.
-    fn fill(batches: &mut VecDeque<Batch>, next: &mut SeqNum, remaining: &mut Remaining) -> Self {
+    /// Takes records from `next` on out of `batches`, at most 1000 and `room` bytes metered, as far as `remaining` allows.
+    /// A record for which there is no room goes alone.
+    fn fill(batches: &mut VecDeque<Batch>, room: usize, next: &mut SeqNum, remaining: &mut Remaining) -> Self {
         let mut page = Page { slices: Vec::new(), progress: Progress::More };
-        let (mut count, mut bytes) = (MAX_BATCH_RECORDS as u64, MAX_BATCH_METERED as u64);
+        let (mut count, mut bytes) = (MAX_BATCH_RECORDS as u64, room as u64);
         while let Some(batch) = batches.front() {
             let Some(mut slice) = batch.starting_at(*next) else {
                 batches.pop_front();
                 continue;
             };
-            let room = slice.cut(count, bytes, None);
+            let mut room = slice.cut(count, bytes, None);
             if slice.is_empty() {
-                break;
+                if !page.slices.is_empty() {
+                    break;
+                }
+                slice = batch.starting_at(*next).unwrap_or(slice);
+                room = slice.cut(1, MAX_BATCH_METERED as u64, None);
             }
             page.progress = remaining.take(&mut slice);
             if !slice.is_empty() {
                 *next = slice.end_seq_num();
                 count -= slice.len() as u64;
-                bytes -= slice.metered() as u64;
+                bytes = bytes.saturating_sub(slice.metered() as u64);
                 page.slices.push(slice);
             }
             if page.progress == Progress::Done || room == Cut::Short {

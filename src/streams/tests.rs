@@ -1,6 +1,9 @@
 //! The service over a store that makes nothing durable until a test says so, and with the time in hand.
 
 mod encryption;
+mod neighbours;
+mod shared;
+mod shared_model;
 
 use std::{
     future::poll_fn,
@@ -18,8 +21,8 @@ use crate::{
     sequence::Rejection,
     store::{Commit, CommitSink, MemoryStore, MetaStore, OpenLog, StoreFuture, StreamLog},
     types::{
-        AppendAck, AppendInput, BasinConfig, Batch, Compression, Head, Metric, MetricQuery, Operations, Position,
-        Provision, ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet,
+        AppendAck, AppendInput, BasinConfig, Batch, Compression, Head, MemoryShares, Metric, MetricQuery, Operations,
+        Position, Provision, ReadBounds, ReadStart, RequestToken, SeqNum, StreamConfigLayer, StreamId, StreamMetricSet,
         TimeRange, Timestamp, TimestampingMode, testing,
     },
 };
@@ -573,7 +576,11 @@ async fn a_changed_configuration_holds_in_open_sessions() {
 
 #[tokio::test]
 async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
-    let world = World::with(StreamsConfig { append_in_flight: 1024 * 1024, ..Default::default() }).await;
+    let world = World::with(StreamsConfig {
+        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
     let mut writer = world.writer().await;
     let large = testing::uniform_input(6, 100_000);
     put(&mut writer, &large);
@@ -587,7 +594,11 @@ async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
 
 #[tokio::test]
 async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
-    let world = World::with(StreamsConfig { append_in_flight: 1024 * 1024, ..Default::default() }).await;
+    let world = World::with(StreamsConfig {
+        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
     let large = testing::uniform_input(6, 100_000);
     let (mut first, mut waiting, mut last) = (world.writer().await, world.writer().await, world.writer().await);
     put(&mut first, &large);

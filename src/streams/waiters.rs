@@ -12,6 +12,13 @@ use crate::types::SeqNum;
 #[derive(Debug)]
 pub(super) struct Place(usize);
 
+/// Who is left among the waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Others,
+    Nobody,
+}
+
 #[derive(Default)]
 pub(super) struct Waiters {
     slots: Slab<Slot>,
@@ -29,8 +36,16 @@ impl Waiters {
         Place(self.slots.insert(Slot::default()))
     }
 
-    pub(super) fn leave(&mut self, place: &Place) {
+    /// Says whether that was the last of them; then nothing is kept for them either.
+    pub(super) fn leave(&mut self, place: &Place) -> Left {
         self.slots.remove(place.0);
+        match self.slots.is_empty() {
+            true => {
+                self.slots = Slab::new();
+                Left::Nobody
+            }
+            false => Left::Others,
+        }
     }
 
     /// From now on the task of `cx` is woken once when the tail reaches `wanted`.
@@ -108,8 +123,11 @@ mod tests {
     #[test]
     fn a_place_left_is_free_again() {
         let mut waiters = Waiters::default();
-        let place = waiters.enter();
-        waiters.leave(&place);
+        let (place, other) = (waiters.enter(), waiters.enter());
+        assert_eq!(waiters.leave(&place), Left::Others);
         assert_eq!(waiters.enter().0, place.0);
+        assert_eq!(waiters.leave(&place), Left::Others);
+        assert_eq!(waiters.leave(&other), Left::Nobody);
+        assert_eq!(waiters.slots.capacity(), 0);
     }
 }

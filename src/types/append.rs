@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes};
 
 use super::{
-    Command, FencingToken, Position, RecordError, RecordFields, SeqNum, Timestamp,
+    Batch, Command, FencingToken, Position, RecordError, RecordFields, SeqNum, Timestamp,
     layout::{self, bytes_field_len, put_bytes_field, put_varint, varint_len},
     limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS, MAX_FRAME_MESSAGE},
     metered_size,
@@ -58,8 +58,8 @@ struct Span {
 }
 
 impl Span {
-    /// Walks the `AppendRecord` that `range` of `buffer` holds.
-    fn parse(buffer: &[u8], range: Range<usize>) -> Result<(Self, Option<Command>), SpanError> {
+    /// Walks the `AppendRecord` that `range` of `buffer` holds; `command` is told if it is one.
+    fn parse(buffer: &[u8], range: Range<usize>, command: impl FnOnce(Command)) -> Result<Self, SpanError> {
         let end = range.end;
         let mut rest = &buffer[range];
         let timestamp = match layout::take_tag(&mut rest, layout::APPEND_TIMESTAMP) {
@@ -82,7 +82,10 @@ impl Span {
             metered: metered as u32,
         };
         span.check_size(metered).map_err(SpanError::Invalid)?;
-        Ok((span, headers.command(body).map_err(SpanError::Invalid)?))
+        if headers.nameless > 0 {
+            command(headers.command(body).map_err(SpanError::Invalid)?);
+        }
+        Ok(span)
     }
 
     fn check_size(&self, metered: usize) -> Result<(), RecordError> {
@@ -146,10 +149,10 @@ impl<'a> HeaderWalk<'a> {
         Some(walk)
     }
 
-    fn command(&self, body: &[u8]) -> Result<Option<Command>, RecordError> {
-        match (self.nameless, self.count) {
-            (0, _) => Ok(None),
-            (1, 1) => Command::parse(self.last_value, body).map(Some),
+    /// The command that a record with a nameless header is.
+    fn command(&self, body: &[u8]) -> Result<Command, RecordError> {
+        match self.count {
+            1 => Command::parse(self.last_value, body),
             _ => Err(RecordError::EmptyHeaderName),
         }
     }
@@ -181,7 +184,8 @@ impl AppendBatch {
                 MAX_BATCH_RECORDS => return Err(CollectError::Invalid(BatchError::TooManyRecords)),
                 _ => {}
             }
-            let (span, command) = Span::parse(&buffer, range).map_err(|error| match error {
+            let command = |command| commands.push((index, command));
+            let span = Span::parse(&buffer, range, command).map_err(|error| match error {
                 SpanError::NotCanonical => CollectError::NotCanonical,
                 SpanError::Invalid(error) => CollectError::Invalid(BatchError::Record { index, error }),
             })?;
@@ -190,7 +194,6 @@ impl AppendBatch {
                 return Err(CollectError::Invalid(BatchError::TooLarge));
             }
             all_timestamped &= span.timestamp.is_some();
-            commands.extend(command.map(|command| (index, command)));
             spans.push(span);
         }
         match spans.is_empty() {
@@ -237,6 +240,12 @@ impl AppendBatch {
     /// Metered bytes: 8 to 1 MiB.
     pub fn metered(&self) -> usize {
         self.metered
+    }
+
+    /// Bytes of memory that the batch made of it takes, at most.
+    pub fn sequenced_memory(&self) -> usize {
+        // No form of a record takes more than twice its metered size.
+        self.buffer.len().min(2 * self.metered) + self.spans.len() * Batch::RECORD_MEMORY + Batch::MEMORY
     }
 
     /// Whether every record came with a timestamp.
@@ -372,6 +381,23 @@ pub(crate) mod tests {
             Ok(_) => None,
             Err(BatchError::Record { index: 1, error }) => Some(error),
             Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_batch_will_take_is_known_before_it_is_made() {
+        let headers: Headers<'_> = &[(b"name", b"value"), (b"x", b"")];
+        let most_headers: Vec<_> = (0..2_000).map(|_| (&b"x"[..], &b""[..])).collect();
+        for records in [
+            vec![(None, &[][..], &[][..]); 1000],
+            vec![(Some(u64::MAX), headers, &b"a body"[..]); 10],
+            vec![(None, &most_headers, &[0; 1000])],
+        ] {
+            let append = batch_of(&records).unwrap();
+            let first = SeqNum::new(1 << 63);
+            let batch = Batch::sequence(&append, first, |_| Timestamp::new(u64::MAX));
+            let (memory, expected) = (batch.memory(), append.sequenced_memory());
+            assert!(memory <= expected && expected < 5 * memory, "{memory} of {expected}");
         }
     }
 

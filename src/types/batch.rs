@@ -57,6 +57,13 @@ pub(crate) struct StoredEntry {
 }
 
 impl Batch {
+    /// Bytes of memory beside its records.
+    pub(super) const MEMORY: usize = size_of::<Shared>() + FRAME_HEAD_LEN;
+
+    /// Bytes of memory for each record beside its headers and its body: its place in the index, its number, its time, its
+    /// own head, and the envelope if it is encrypted; at most.
+    pub(super) const RECORD_MEMORY: usize = size_of::<Entry>() + 64;
+
     /// Gives the records of `append` the numbers from `first` on and the timestamps that `timestamp` decides, in order.
     ///
     /// This is the one copy between the socket in and the sockets out. Timestamps must not decrease.
@@ -162,7 +169,25 @@ impl Batch {
 
     /// Bytes of memory that the batch keeps, without the compressed frames that readers may add.
     pub fn memory(&self) -> usize {
-        size_of::<Shared>() + self.0.index.len() * size_of::<Entry>() + self.0.records.len() + FRAME_HEAD_LEN
+        Self::MEMORY + self.0.index.len() * size_of::<Entry>() + self.0.records.len()
+    }
+
+    /// Bytes of memory that it keeps, with the compressed frames that readers have added so far.
+    pub fn memory_with_frames(&self) -> usize {
+        let added = |compression: &Compression| *compression != Compression::None;
+        let frame_len = |compression: Compression| {
+            self.0.follow_frames[compression.index()].get().and_then(Option::as_ref).map_or(0, Bytes::len)
+        };
+        self.memory() + Compression::ALL.into_iter().filter(added).map(frame_len).sum::<usize>()
+    }
+
+    /// The same batch without the compressed frames, and without a place in common for those to come: for whoever keeps
+    /// it longer than readers need them. Its records are shared.
+    pub fn without_frames(&self) -> Self {
+        let Shared { records, index, first, follow_frames } = &*self.0;
+        let plain = follow_frames[Compression::None.index()].clone();
+        let follow_frames = [plain, OnceLock::new(), OnceLock::new()];
+        Self(Arc::new(Shared { records: records.clone(), index: index.clone(), first: *first, follow_frames }))
     }
 
     /// The whole frame that followers get for this batch, as `make` builds it the first time it is asked for.
@@ -214,10 +239,12 @@ fn put_records(buffer: &mut Vec<u8>, append: &AppendBatch, index: &[Entry], firs
 
 /// Writes a record as far as its headers and body, which take `fields` bytes.
 fn put_record_head(buffer: &mut Vec<u8>, seq_num: SeqNum, timestamp: Timestamp, fields: usize) {
-    buffer.put_u8(layout::RECORD);
-    layout::put_varint(buffer, layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
-    layout::put_uint_field(buffer, layout::SEQ_NUM, seq_num.get());
-    layout::put_uint_field(buffer, layout::TIMESTAMP, timestamp.get());
+    let mut head = layout::Short::new();
+    head.byte(layout::RECORD);
+    head.varint(layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
+    head.uint_field(layout::SEQ_NUM, seq_num.get());
+    head.uint_field(layout::TIMESTAMP, timestamp.get());
+    buffer.extend_from_slice(head.bytes());
 }
 
 impl fmt::Debug for Batch {
@@ -238,6 +265,22 @@ pub struct BatchSlice {
 }
 
 impl BatchSlice {
+    /// A batch of these records alone, copied: for whoever keeps a few of them, and would keep all the others with them.
+    ///
+    /// There must be some.
+    pub fn copied(&self) -> Batch {
+        let (start, before) = (self.batch.offset(self.range.start), self.batch.metered_before(self.range.start));
+        let alone = |entry: &Entry| Entry {
+            timestamp: entry.timestamp,
+            end: entry.end - start as u32,
+            metered: entry.metered - before as u32,
+        };
+        let index = self.batch.0.index[self.range.clone()].iter().map(alone).collect();
+        let records = Bytes::copy_from_slice(&self.bytes());
+        let first = self.first_seq_num();
+        Batch(Arc::new(Shared { records, index, first, follow_frames: Default::default() }))
+    }
+
     /// How many records.
     pub fn len(&self) -> usize {
         self.range.len()

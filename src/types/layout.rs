@@ -67,9 +67,17 @@ pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
 
 /// Reads a varint in its shortest form from the front of `bytes` and moves past it.
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    if let [byte @ 0..0x80, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Some(u64::from(*byte));
+    // The lengths of most records and bodies take one byte or two.
+    match *bytes {
+        [byte @ 0..0x80, rest @ ..] => {
+            *bytes = rest;
+            return Some(u64::from(*byte));
+        }
+        [low, high @ 0x01..0x80, rest @ ..] => {
+            *bytes = rest;
+            return Some(u64::from(*low & 0x7f) | u64::from(*high) << 7);
+        }
+        _ => {}
     }
     let mut value = 0u64;
     for (i, byte) in bytes.iter().enumerate().take(10) {
@@ -108,13 +116,6 @@ pub(crate) const fn uint_field_len(value: u64) -> usize {
     if value == 0 { 0 } else { 1 + varint_len(value) }
 }
 
-pub(crate) fn put_uint_field(out: &mut impl BufMut, tag: u8, value: u64) {
-    if value != 0 {
-        out.put_u8(tag);
-        put_varint(out, value);
-    }
-}
-
 /// Bytes of a length-delimited field with a one-byte tag, left out when empty.
 pub(crate) const fn bytes_field_len(len: usize) -> usize {
     if len == 0 { 0 } else { 1 + varint_len(len as u64) + len }
@@ -135,16 +136,62 @@ pub(crate) const fn position_len(position: Position) -> usize {
 
 /// Writes a `StreamPosition` as a field that is present even when both numbers are zero.
 pub(crate) fn put_position_field(out: &mut impl BufMut, tag: u8, position: Position) {
-    out.put_u8(tag);
-    put_varint(out, position_len(position) as u64);
-    put_uint_field(out, SEQ_NUM, position.seq_num.get());
-    put_uint_field(out, TIMESTAMP, position.timestamp.get());
+    let mut field = Short::new();
+    field.position_field(tag, position);
+    out.put_slice(field.bytes());
 }
 
 /// Bytes of what [`put_position_field`] writes.
 pub(crate) const fn position_field_len(position: Position) -> usize {
     // A position takes at most 22 bytes, so its length takes one.
     2 + position_len(position)
+}
+
+/// A few short fields, put together here and then written in one piece: a buffer that grows asks at each piece whether
+/// it must, which for a byte takes longer than to write it.
+pub(crate) struct Short {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl Short {
+    /// An ack in its frame, three positions with a head in front, takes 76 bytes; nothing else takes more.
+    const CAPACITY: usize = 96;
+
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; Self::CAPACITY], len: 0 }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    pub(crate) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    pub(crate) fn uint_field(&mut self, tag: u8, value: u64) {
+        if value != 0 {
+            self.byte(tag);
+            self.varint(value);
+        }
+    }
+
+    pub(crate) fn position_field(&mut self, tag: u8, position: Position) {
+        self.byte(tag);
+        self.varint(position_len(position) as u64);
+        self.uint_field(SEQ_NUM, position.seq_num.get());
+        self.uint_field(TIMESTAMP, position.timestamp.get());
+    }
 }
 
 /// Bytes of a `SequencedRecord` message whose headers and body take `fields` bytes.

@@ -15,6 +15,7 @@ mod init;
 pub(crate) mod layout;
 pub mod limits;
 mod location;
+mod memory;
 mod name;
 mod position;
 mod read;
@@ -41,6 +42,7 @@ pub use config::{
 pub use error::{ApiError, Effect, ErrorCode, Retry};
 pub use init::{InitBasin, InitStream};
 pub use location::{LocationInfo, LocationName};
+pub use memory::MemoryShares;
 pub use name::{
     AccessTokenId, AccessTokenIdPart, BasinName, BasinNamePart, NameError, RequestToken, StreamName, StreamNamePart,
 };

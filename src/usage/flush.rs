@@ -11,7 +11,10 @@ use super::{
     pages::{Scope, page_span, page_start, retention},
     series::STORED,
 };
-use crate::types::{BasinName, Interval, StoredSize, StreamName};
+use crate::{
+    store::Sharing,
+    types::{BasinName, Interval, StoredSize, StreamName},
+};
 
 /// Seconds after its end at which a page is taken to be complete: others write a little later.
 const GRACE: u32 = 120;
@@ -41,6 +44,8 @@ pub(super) struct FlushState {
     sampled: HashMap<(BasinName, StreamName), u32>,
     /// The hour that all this is of.
     hour: u32,
+    /// The minute that `stored` is of, where other gateways' streams belong to it too.
+    stored_at: u32,
     /// Where the pages begin that were not rolled up, and looked at for their age, yet.
     worked_through: HashMap<Interval, u32>,
 }
@@ -102,6 +107,9 @@ impl Usage {
         let mut state = self.flush.lock().await;
         let now = self.now();
         state.turn_to(now);
+        if self.store.sharing() == Sharing::Shared {
+            state.forget_totals_of_before(now);
+        }
         let (account, basins) = (self.flush_account(now).await, self.flush_basins(now).await);
         let streams = self.flush_streams(now, &mut state).await;
         let rolled = self.roll_up(now, &mut state).await;
@@ -236,6 +244,15 @@ impl FlushState {
             self.hour = hour;
             self.stored.clear();
             self.paged.clear();
+        }
+    }
+
+    /// What basins keep is counted anew each minute: others add to it unseen.
+    fn forget_totals_of_before(&mut self, now: u32) {
+        let minute = Interval::Minute.start_of(now);
+        if self.stored_at != minute {
+            self.stored_at = minute;
+            self.stored.clear();
         }
     }
 

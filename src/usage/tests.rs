@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     clock::ManualClock,
-    store::{MemoryStore, Store},
+    store::{MemoryStore, Store, shared_memory::Engine},
     types::{
         AccountMetricSet, BasinMetricSet, Interval, Metric, MetricQuery, MetricSet, StreamMetricSet, TimeRange,
         Timestamp,
@@ -174,6 +174,39 @@ async fn several_gateways_add_to_the_same_buckets() {
     world.usage.flush().await.unwrap();
     other.flush().await.unwrap();
     assert_eq!(world.appended(Interval::Hour, T0, T0 + HOUR).await, [(T0, 33)], "rolled up twice, counted once");
+}
+
+#[tokio::test]
+async fn what_a_basin_keeps_is_the_same_on_all_gateways() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::at(Timestamp::new(u64::from(T0) * 1000))));
+    let [here, there] = [(); 2].map(|()| Usage::new(engine.gateway(), clock.clone(), UsageConfig::default()));
+    let open = |usage: &Usage, stream: &str, stored| {
+        usage.open_stream(&basin(), &name(stream), &StorageClass::default(), stored)
+    };
+    let of_here = open(&here, "here", 100);
+    here.flush().await.unwrap();
+    let _of_there = open(&there, "there", 20);
+    there.flush().await.unwrap();
+    clock.set(Timestamp::new(u64::from(T0 + MINUTE) * 1000));
+    of_here.set_stored(103);
+    here.flush().await.unwrap();
+    for usage in [&here, &there] {
+        let storage = query(BasinMetricSet::Storage, Interval::Minute, T0, T0 + 2 * MINUTE);
+        let metrics = usage.basin_metrics(basin(), storage).await.unwrap();
+        assert_eq!(points(&metrics), [(T0, 120), (T0 + MINUTE, 123)]);
+    }
+}
+
+#[tokio::test]
+async fn gateways_that_write_at_the_same_time_lose_nothing() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::at(Timestamp::new(u64::from(T0) * 1000))));
+    let gateways = [(); 3].map(|()| Usage::new(engine.gateway(), clock.clone(), UsageConfig::default()));
+    gateways.iter().for_each(|usage| append(usage, 10));
+    let [a, b, c] = &gateways;
+    let (first, second, third) = tokio::join!(a.flush(), b.flush(), c.flush());
+    first.and(second).and(third).unwrap();
+    let appended = query(BasinMetricSet::AppendThroughput, Interval::Minute, T0, T0 + MINUTE);
+    assert_eq!(points(&a.basin_metrics(basin(), appended).await.unwrap()), [(T0, 30)]);
 }
 
 #[tokio::test]

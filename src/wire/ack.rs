@@ -1,6 +1,6 @@
 //! `AppendAck`, straight into a frame and back (`s2s.md` §4).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::types::{
     AppendAck, Compression, Position,
-    layout::{FRAME_HEAD_LEN, position_field_len, put_position_field},
+    layout::{Short, position_field_len},
 };
 
 const START: u8 = 0x0a;
@@ -38,16 +38,17 @@ pub enum AckError {
 pub fn put_append_ack(out: &mut BytesMut, ack: &AppendAck, advice: Advice) {
     let len = ack_len(ack);
     let head = message_head(Compression::None, advice, len).expect("an ack takes at most 72 bytes");
-    out.reserve(FRAME_HEAD_LEN + len);
-    out.put_slice(&head);
-    put_ack(out, ack);
+    let mut frame = Short::new();
+    head.into_iter().for_each(|byte| frame.byte(byte));
+    put_ack(&mut frame, ack);
+    out.extend_from_slice(frame.bytes());
 }
 
 /// The message alone, for unary responses.
 pub fn encode_append_ack(ack: &AppendAck) -> Bytes {
-    let mut out = BytesMut::with_capacity(ack_len(ack));
-    put_ack(&mut out, ack);
-    out.freeze()
+    let mut message = Short::new();
+    put_ack(&mut message, ack);
+    Bytes::copy_from_slice(message.bytes())
 }
 
 /// The ack that a message holds.
@@ -68,10 +69,10 @@ fn ack_len(ack: &AppendAck) -> usize {
     position_field_len(ack.start) + position_field_len(ack.end) + position_field_len(ack.tail)
 }
 
-fn put_ack(out: &mut BytesMut, ack: &AppendAck) {
-    put_position_field(out, START, ack.start);
-    put_position_field(out, END, ack.end);
-    put_position_field(out, TAIL, ack.tail);
+fn put_ack(out: &mut Short, ack: &AppendAck) {
+    out.position_field(START, ack.start);
+    out.position_field(END, ack.end);
+    out.position_field(TAIL, ack.tail);
 }
 
 #[cfg(test)]

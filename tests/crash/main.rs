@@ -3,15 +3,23 @@
 //! * Killed: whatever it wrote is there, however it was cut off.
 //! * Without power: only what it synced is there, and of the rest perhaps some.
 //! * On a failing disk: nothing is acknowledged that a later start does not find.
+//! * On a full disk: appends are refused, and taken again when there is room.
+//! * With much data: it starts as fast as with little.
 //!
 //! A short round of each runs with the other tests; `cargo test --release --test crash -- --ignored` runs hundreds.
 
 mod account;
 #[cfg(target_os = "linux")]
+mod bulk;
+#[cfg(target_os = "linux")]
 mod failing;
+#[cfg(target_os = "linux")]
+mod full;
 #[cfg(target_os = "linux")]
 mod power;
 mod process;
+#[cfg(target_os = "linux")]
+mod recovery;
 
 use std::time::Duration;
 
@@ -85,7 +93,7 @@ async fn a_process_killed_hundreds_of_times_loses_nothing() {
 
 #[cfg(target_os = "linux")]
 mod without_power {
-    use super::{power::ForgetfulDisk, *};
+    use super::{bulk::Bulk, power::ForgetfulDisk, *};
 
     /// Without power, on a disk that forgets what was not synced; what more is said to the library.
     struct PowerLost(ForgetfulDisk, &'static [(&'static str, &'static str)]);
@@ -112,6 +120,29 @@ mod without_power {
     #[ignore = "takes minutes"]
     async fn power_lost_hundreds_of_times_loses_nothing() {
         end_and_check(&PowerLost(ForgetfulDisk::new(), &[]), 200).await;
+    }
+
+    /// A disk on which the name of a new file is durable only when its directory was synced.
+    const STRICT: &[(&str, &str)] = &[("SHIM_STRICT", "1")];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn names_are_as_durable_as_their_files() {
+        let end = PowerLost(ForgetfulDisk::new(), STRICT);
+        for round in 1..=3 {
+            let mut gateway = end.start();
+            let mut bulk = Bulk::open(&gateway.client(), "bulk").await;
+            // Enough for records to have been moved out of the journal, and for the first of these to be gone.
+            bulk.append(&gateway.client(), 120).await.unwrap();
+            gateway.kill();
+            end.after_kill(&mut StdRng::seed_from_u64(round));
+            bulk.check(&end.start().client(), 0).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes minutes"]
+    async fn power_lost_hundreds_of_times_on_a_strict_disk_loses_nothing() {
+        end_and_check(&PowerLost(ForgetfulDisk::new(), STRICT), 200).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

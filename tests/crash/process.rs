@@ -55,15 +55,29 @@ impl Gateway {
         Client::new(config).unwrap()
     }
 
-    /// What its `/health` says.
+    /// Whether its `/health` says that it is well.
     #[cfg(target_os = "linux")]
     pub async fn is_healthy(&self) -> bool {
+        self.health().await.starts_with("HTTP/1.1 200")
+    }
+
+    /// What its `/health` says.
+    #[cfg(target_os = "linux")]
+    pub async fn health(&self) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut connection = tokio::net::TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
         connection.write_all(b"GET /health HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
-        answer.starts_with("HTTP/1.1 200")
+        answer
+    }
+
+    /// Bytes of memory that it has for itself and its files.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has some");
+        kib.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     /// Ends it at once: nothing it does in the end is done.

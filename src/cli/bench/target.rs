@@ -15,7 +15,7 @@ use crate::{
     server::{Cors, Server, ServerConfig},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::{BasinName, LocationName, StreamName},
+    types::{BasinName, LocationName, MemoryShares, StreamName},
 };
 
 /// A server that can be measured.
@@ -63,7 +63,7 @@ impl Target {
 
     async fn start_in_process(config: &StoreConfig, directory: Option<PathBuf>) -> Result<Self, CliError> {
         let start = |error: &dyn std::fmt::Display| CliError::Start(error.to_string());
-        let store = open_store(config)?;
+        let store = open_store(config, MemoryShares::default())?;
         let streams = Streams::new(store, Arc::new(SystemClock), StreamsConfig::default());
         let server =
             Server::bind(server_config(), streams, Arc::new(Telemetry::new())).await.map_err(|error| start(&error))?;

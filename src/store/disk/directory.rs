@@ -111,7 +111,8 @@ pub(super) fn sync_directories(path: &Path) -> io::Result<()> {
     sync_directory(path)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes durable which files and directories there are in `path` itself.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

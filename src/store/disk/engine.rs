@@ -21,16 +21,16 @@ use fjall::{
 
 use super::{
     directory::{create, sync_directories},
+    file_names::FileNames,
     format::{self, BatchKey, Damage, LogNumber, StoredHead},
     journal::{self, JournalError},
 };
 use crate::{
     store::StoreError,
-    types::{Batch, SeqNum, StreamId},
+    types::{Batch, MemoryShares, SeqNum, StreamId},
 };
 
-/// Bytes of records that are kept in memory until they are moved from the journal to their own files.
-const BATCHES_IN_MEMORY: u64 = 32 * 1024 * 1024;
+/// Bytes of what is small that are kept in memory until they are moved from the journal to files, at most.
 const OTHERS_IN_MEMORY: u64 = 8 * 1024 * 1024;
 /// Bytes of journal that may wait for that; they are read again when the database is opened after a crash.
 const JOURNAL: u64 = 128 * 1024 * 1024;
@@ -57,6 +57,10 @@ pub(super) struct Engine {
     meta: Keyspace,
     reclaim: Keyspace,
     state: Keyspace,
+    /// Bytes that may be written and not yet moved.
+    most_unmoved: u64,
+    /// Of the files of records that lie apart from the keys.
+    file_names: FileNames,
 }
 
 /// Why the engine did not do as it was told.
@@ -71,27 +75,34 @@ pub(super) enum EngineError {
 }
 
 impl Engine {
-    /// Opens the database in `directory`, made if it is not there, with `cache` bytes for what is read often.
-    pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, EngineError> {
+    /// Opens the database in `directory`, made if it is not there, within these shares of memory.
+    pub(super) fn open(directory: &Path, memory: MemoryShares) -> Result<Self, EngineError> {
         clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
         journal::repair(directory).map_err(|error| match error {
             JournalError::Damaged { .. } => EngineError::Damaged(error.to_string()),
             JournalError::Io { .. } => EngineError::Failed(error.to_string()),
         })?;
         let db = Database::builder(directory)
-            .cache_size(cache)
+            .cache_size(memory.cache as u64)
             .max_journaling_size(JOURNAL)
             .worker_threads(WORKERS)
             .manual_journal_persist(true)
             .open()?;
-        let others =
-            || KeyspaceCreateOptions::default().max_memtable_size(OTHERS_IN_MEMORY).manual_journal_persist(true);
+        // What is written to goes on growing while others wait to be moved.
+        let each = memory.written as u64 / (1 + MOST_UNMOVED as u64);
+        let others = || {
+            let size = OTHERS_IN_MEMORY.min(each / 4);
+            KeyspaceCreateOptions::default().max_memtable_size(size).manual_journal_persist(true)
+        };
+        let batches = db.keyspace("batches", || batches_options(each))?;
         let engine = Self {
-            batches: db.keyspace("batches", batches_options)?,
+            file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
+            batches,
             heads: db.keyspace("heads", others)?,
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
             state: db.keyspace("state", others)?,
+            most_unmoved: memory.written as u64,
             db,
         };
         // The engine makes directories for its keyspaces without making their names durable.
@@ -112,22 +123,32 @@ impl Engine {
 
     /// Waits until what was written lately has been moved to its place far enough that more may be written.
     pub(super) fn wait_for_room(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         while self.is_behind() {
             self.check()?;
+            // The engine is asked for this when a keyspace has grown, but does it on the threads that also move.
+            if self.has_too_much_unmoved() && self.batches.sealed_memtable_count() == 0 {
+                self.batches.rotate_memtable()?;
+            }
             thread::sleep(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    fn has_too_much_unmoved(&self) -> bool {
+        self.unmoved() > self.most_unmoved
     }
 
     fn is_behind(&self) -> bool {
         let behind = |keyspace: &Keyspace| {
             keyspace.sealed_memtable_count() >= MOST_UNMOVED || keyspace.l0_table_count() >= MOST_UNMERGED
         };
-        behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
+        self.has_too_much_unmoved() || behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
     }
 
     /// Whether the engine still works, its own threads included.
     pub(super) fn check(&self) -> Result<(), EngineError> {
+        self.file_names.keep_ready().map_err(EngineError::failed)?;
         // Nothing is written: every write was persisted when it was made. It is the only call that tells.
         Ok(self.db.persist(PersistMode::Buffer)?)
     }
@@ -176,6 +197,11 @@ impl Engine {
         keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum()
     }
 
+    /// How many journals there are: changes when another one is begun, and when one is deleted.
+    pub(super) fn journals(&self) -> usize {
+        self.db.journal_count()
+    }
+
     /// Bytes that were written and are still to be moved to their place, which takes as much room again.
     pub(super) fn unmoved(&self) -> u64 {
         self.db.write_buffer_size()
@@ -190,10 +216,11 @@ fn clear_unfinished(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn batches_options() -> KeyspaceCreateOptions {
+/// `size`: bytes that are kept in memory until they are moved from the journal to their own files.
+fn batches_options(size: u64) -> KeyspaceCreateOptions {
     let apart = KvSeparationOptions::default().separation_threshold(APART).staleness_threshold(STALE).age_cutoff(1.0);
     KeyspaceCreateOptions::default()
-        .max_memtable_size(BATCHES_IN_MEMORY)
+        .max_memtable_size(size)
         .manual_journal_persist(true)
         .with_kv_separation(Some(apart))
         .data_block_size_policy(BlockSizePolicy::all(16 * 1024))
@@ -340,7 +367,7 @@ impl From<fjall::Error> for EngineError {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Self::failed(error),
             fjall::Error::Poisoned => {
-                Self::Failed("an earlier write or sync failed, or work in the background did".into())
+                Self::Failed("moving records out of the journal, or merging files, failed in the background".into())
             }
             fjall::Error::Locked => Self::Failed("the database is in use".into()),
             fjall::Error::Storage(error) => Self::Damaged(format!("{error:?}")),

@@ -252,11 +252,14 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::store::disk::{engine::Engine, format::LogNumber};
+    use crate::{
+        store::disk::{engine::Engine, format::LogNumber},
+        types::MemoryShares,
+    };
 
     /// Writes to a journal as the engine makes them, and where each ends.
     fn written(directory: &Path, bodies: &[usize]) -> Vec<u64> {
-        let engine = Engine::open(directory, 1 << 20).unwrap();
+        let engine = Engine::open(directory, MemoryShares::of(8 << 20)).unwrap();
         let end_of_writes = || {
             let mut journal = Journal::open(&directory.join("0.jnl")).unwrap();
             let mut at = 0;
@@ -301,7 +304,7 @@ mod tests {
             flip(&path, ends[0] + place);
             repair(directory.path()).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().len(), ends[0], "broken {place} bytes in");
-            let engine = Engine::open(directory.path(), 1 << 20).unwrap();
+            let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20)).unwrap();
             assert_eq!(engine.look().row(b"key").unwrap().unwrap().1.len(), 10);
         }
     }

@@ -194,6 +194,7 @@ impl StreamLog for DiskLog {
             let Some(released) = self.look(move |look, head| reading::released_by(look, head, to)).await? else {
                 return Ok(());
             };
+            self.shared.space.take(0, Purpose::Remove)?;
             let (done, answer) = oneshot::channel();
             self.shared.queue.push(Request::Trim { log: self.log.clone(), released, done })?;
             super::answered(answer).await

@@ -14,8 +14,10 @@
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
 //! * Opening reads no batch: a stream's head is read when the stream is opened.
 
+mod deletions;
 mod directory;
 mod engine;
+mod file_names;
 mod format;
 mod journal;
 mod log;
@@ -39,6 +41,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use self::{
+    deletions::Deletions,
     directory::DataDirectory,
     engine::{Engine, EngineError},
     format::{LogNumber, StoredHead},
@@ -46,12 +49,12 @@ use self::{
     queue::{Queue, Request},
     readers::Readers,
     reclaim::Reclaim,
-    space::{Probe, Space},
+    space::{Probe, Purpose, Space},
     table::DiskTable,
     writer::{Numbers, Writer},
 };
 use super::{CommitSink, MetaStore, OpenLog, Store, StoreError, StoreFuture};
-use crate::types::StreamId;
+use crate::types::{MemoryShares, StreamId};
 
 pub use directory::DirectoryError;
 
@@ -63,6 +66,7 @@ pub struct DiskStore {
     shared: Arc<Shared>,
     table: DiskTable,
     reclaim: Arc<Reclaim>,
+    deletions: Arc<Deletions>,
     /// The writer, and what removes in the background.
     threads: Vec<JoinHandle<()>>,
     directory: DataDirectory,
@@ -72,7 +76,7 @@ pub struct DiskStore {
 struct Shared {
     queue: Arc<Queue>,
     readers: Readers,
-    space: Space,
+    space: Arc<Space>,
     engine: Arc<Engine>,
     registry: Arc<Registry>,
     numbers: Arc<Numbers>,
@@ -95,22 +99,23 @@ pub enum OpenError {
 }
 
 impl DiskStore {
-    /// Opens the store in `path`, made if it is not there. `cache` bytes of memory are for what is read often.
+    /// Opens the store in `path`, made if it is not there. Of `memory` it takes the shares for what is read often and for
+    /// what is not yet moved to its place.
     ///
     /// Takes as long as reading the journal, of bounded size, whatever the store holds.
-    pub fn open(path: &Path, cache: usize) -> Result<Self, OpenError> {
-        Self::open_with(path, cache, |directory, engine| space::of_file_system(directory, engine))
+    pub fn open(path: &Path, memory: MemoryShares) -> Result<Self, OpenError> {
+        Self::open_with(path, memory, |directory, engine| space::of_file_system(directory, engine))
     }
 
     fn open_with(
         path: &Path,
-        cache: usize,
+        memory: MemoryShares,
         probe: impl FnOnce(&Path, &Arc<Engine>) -> Probe,
     ) -> Result<Self, OpenError> {
         let directory = DataDirectory::open(path)?;
         let database = directory.database();
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
-        let engine = Arc::new(Engine::open(&database, cache as u64).map_err(|error| failed(error.to_string()))?);
+        let engine = Arc::new(Engine::open(&database, memory).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
         Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
@@ -118,25 +123,37 @@ impl DiskStore {
 
     fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
+        let deletions = Arc::new(Deletions::of(&directory.database()));
+        let space = Arc::new(Space::new(probe)?);
         let shared = Arc::new(Shared {
             queue: queue.clone(),
             readers: Readers::start(READERS)?,
-            space: Space::new(probe)?,
+            space: space.clone(),
             engine: engine.clone(),
             registry: Arc::default(),
             numbers: Arc::new(Numbers::after(last)),
         });
         let table = DiskTable(shared.clone());
-        let mut store = Self { shared, table, reclaim: reclaim.clone(), threads: Vec::new(), directory };
+        let mut store = Self {
+            shared,
+            table,
+            reclaim: reclaim.clone(),
+            deletions: deletions.clone(),
+            threads: Vec::new(),
+            directory,
+        };
         let writer = Writer {
             engine: engine.clone(),
             queue: queue.clone(),
             numbers: store.shared.numbers.clone(),
             reclaim: reclaim.clone(),
+            deletions: deletions.clone(),
+            journals: engine.journals(),
             noted_number: last,
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
-        store.threads.push(reclaim::start(reclaim, engine, queue)?);
+        store.threads.push(deletions::start(deletions.clone())?);
+        store.threads.push(reclaim::start(reclaim, engine, queue, space, deletions)?);
         store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
@@ -186,12 +203,14 @@ impl Store for DiskStore {
     }
 
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
-        let log = self.shared.registry.find(stream);
-        if let Some(log) = &log {
-            log.end("the stream was deleted");
-        }
         let (done, answer) = oneshot::channel();
-        let pushed = self.shared.queue.push(Request::Delete { stream, log, done });
+        let pushed = self.shared.space.take(0, Purpose::Remove).and_then(|()| {
+            let log = self.shared.registry.find(stream);
+            if let Some(log) = &log {
+                log.end("the stream was deleted");
+            }
+            self.shared.queue.push(Request::Delete { stream, log, done })
+        });
         Box::pin(async move {
             pushed?;
             answered(answer).await
@@ -210,6 +229,10 @@ impl Store for DiskStore {
         Some(self.shared.engine.disk_space())
     }
 
+    fn unmoved(&self) -> Option<u64> {
+        Some(self.shared.engine.unmoved())
+    }
+
     fn close(&self) -> StoreFuture<'_, ()> {
         self.shared.queue.close();
         Box::pin(self.shared.settle())
@@ -219,6 +242,7 @@ impl Store for DiskStore {
 impl Drop for DiskStore {
     fn drop(&mut self) {
         self.reclaim.end();
+        self.deletions.end();
         self.shared.queue.end();
         for thread in self.threads.drain(..) {
             // One that panicked said so already.

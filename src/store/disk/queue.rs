@@ -3,7 +3,8 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 const MOST_REQUESTS: usize = 1 << 18;
 /// Bytes after which the rest waits for the next write, so that the first need not wait for the last.
 const WRITE_BYTES: usize = 8 * 1024 * 1024;
+/// How long the writer waits for requests before it looks whether the engine still works.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Something to be written.
 pub(super) enum Request {
@@ -188,15 +191,22 @@ impl Queue {
         self.came.notify_one();
     }
 
-    /// The requests for one write, as soon as there are any; none when the writer is to end.
+    /// The requests for one write, as soon as there are any; an empty one when there were none for a while, and none when
+    /// the writer is to end.
     pub(super) fn take(&self) -> Option<VecDeque<Request>> {
         let mut waiting = self.lock();
+        let mut idle = false;
         while waiting.requests.is_empty() {
             if waiting.writer == WriterState::Ending {
                 return None;
             }
+            if idle && !waiting.has_failed() {
+                waiting.writer = WriterState::Busy;
+                return Some(VecDeque::new());
+            }
             waiting.writer = WriterState::Waiting;
-            waiting = self.came.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (woken, timeout) = self.came.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            (waiting, idle) = (woken, timeout.timed_out());
         }
         Some(waiting.take_for_one_write())
     }
@@ -207,6 +217,10 @@ impl Queue {
 }
 
 impl Waiting {
+    const fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Failed(_))
+    }
+
     fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
         match self.requests.len() < MOST_REQUESTS && self.bytes + bytes <= MOST_BYTES {
             true => Ok(()),

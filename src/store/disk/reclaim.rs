@@ -11,10 +11,12 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    deletions::Deletions,
     engine::{Engine, EngineError},
     format::{BatchKey, LogNumber},
     locked,
     queue::{Progress, Queue, Removal, Request},
+    space::{Purpose, Space},
 };
 use crate::{clock, store::StoreError, types::SeqNum};
 
@@ -62,8 +64,8 @@ impl Reclaim {
     }
 
     /// Removes what there is to remove, until the end.
-    pub(super) fn run(&self, engine: &Engine, queue: &Queue) {
-        let mut remover = Remover { reclaim: self, engine, queue, removed: 0 };
+    pub(super) fn run(&self, engine: &Engine, queue: &Queue, space: &Space, deletions: &Deletions) {
+        let mut remover = Remover { reclaim: self, engine, queue, space, deletions, removed: 0 };
         while let Some((log, to)) = self.next() {
             if let Err(error) = remover.remove(log, to) {
                 // It is still noted in the database, and done after the next start.
@@ -104,6 +106,8 @@ struct Remover<'a> {
     reclaim: &'a Reclaim,
     engine: &'a Engine,
     queue: &'a Queue,
+    space: &'a Space,
+    deletions: &'a Deletions,
     /// Metered bytes removed since files were last merged.
     removed: u64,
 }
@@ -113,6 +117,10 @@ impl Remover<'_> {
     fn remove(&mut self, log: LogNumber, to: SeqNum) -> Result<(), StoreError> {
         let mut from = SeqNum::FIRST;
         while !self.reclaim.has_ended() {
+            if self.space.take(0, Purpose::Remove).is_err() {
+                thread::sleep(LONGEST_REST);
+                continue;
+            }
             let began = clock::instant();
             let slice = self.slice(log, from, to).map_err(|error| error.of_read("what is to be removed"))?;
             let progress = if slice.len() < SLICE { Progress::Finished } else { Progress::More };
@@ -141,7 +149,7 @@ impl Remover<'_> {
             return;
         }
         self.removed = 0;
-        if let Err(error) = self.engine.give_back(|| self.reclaim.has_ended()) {
+        if let Err(error) = self.deletions.during(|| self.engine.give_back(|| self.reclaim.has_ended())) {
             tracing::warn!(%error, "giving back the space of what was removed failed");
         }
     }
@@ -157,12 +165,14 @@ pub(super) fn start(
     reclaim: Arc<Reclaim>,
     engine: Arc<Engine>,
     queue: Arc<Queue>,
+    space: Arc<Space>,
+    deletions: Arc<Deletions>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log-reclaim".into()).spawn(move || {
         match engine.look().reclaims() {
             Ok(left) => reclaim.add(left),
             Err(error) => tracing::warn!(%error, "what was left to be removed cannot be read"),
         }
-        reclaim.run(&engine, &queue);
+        reclaim.run(&engine, &queue, &space, &deletions);
     })
 }

@@ -17,10 +17,8 @@ const LEAST_RESERVE: u64 = 128 * 1024 * 1024;
 const MOST_RESERVE: u64 = 8 * 1024 * 1024 * 1024;
 /// The share of the file system that appends leave free.
 const RESERVE_SHARE: u64 = 50;
-/// How long an answer of the file system holds if little is written.
-const HOLDS: Duration = Duration::from_secs(1);
-/// How long it holds when there seemed to be no room.
-const FULL_HOLDS: Duration = Duration::from_millis(100);
+/// How long an answer of the file system holds if little is written: others write to the disk as well, and may be fast.
+const HOLDS: Duration = Duration::from_millis(100);
 /// Bytes that may be written before it is asked again.
 const HOLDS_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -31,6 +29,9 @@ pub(super) enum Purpose {
     Keep,
     /// It helps to give space back, or nothing could be done about a full disk any more.
     Free,
+    /// It gives space back. Only where others took even the reserve is it refused: there it would fail, and with that
+    /// the disk.
+    Remove,
 }
 
 /// Bytes of a file system.
@@ -64,9 +65,8 @@ impl Space {
     /// Lets `bytes` be written, if there is room.
     pub(super) fn take(&self, bytes: u64, purpose: Purpose) -> Result<(), StoreError> {
         let mut seen = locked(&self.seen);
-        let holds = if seen.has_room(bytes, purpose) { HOLDS } else { FULL_HOLDS };
         let now = clock::instant();
-        if seen.taken_since > HOLDS_BYTES || now.saturating_duration_since(seen.at) >= holds {
+        if seen.taken_since > HOLDS_BYTES || now.saturating_duration_since(seen.at) >= HOLDS {
             match (self.probe)() {
                 Ok(room) => *seen = Seen { room, at: now, taken_since: 0 },
                 Err(error) => tracing::warn!(%error, "the file system does not say how much room it has"),
@@ -89,6 +89,7 @@ impl Seen {
         match purpose {
             Purpose::Keep => left >= self.room.reserve(),
             Purpose::Free => left >= self.room.reserve() / 2,
+            Purpose::Remove => left >= self.room.reserve() / 8,
         }
     }
 
@@ -145,6 +146,10 @@ mod tests {
         free.store(60 * MIB, Relaxed);
         tokio::time::advance(HOLDS).await;
         assert!(space.take(MIB, Purpose::Free).is_err(), "the reserve for trimming has an end too");
+        space.take(0, Purpose::Remove).unwrap();
+        free.store(15 * MIB, Relaxed);
+        tokio::time::advance(HOLDS).await;
+        assert!(space.take(0, Purpose::Remove).is_err(), "nothing is written where nothing fits");
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,7 +158,7 @@ mod tests {
         assert!(space.take(1, Purpose::Keep).is_err());
         free.store(1000 * MIB, Relaxed);
         assert!(space.take(1, Purpose::Keep).is_err(), "it is not asked for every append");
-        tokio::time::advance(FULL_HOLDS).await;
+        tokio::time::advance(HOLDS).await;
         space.take(1, Purpose::Keep).unwrap();
     }
 

@@ -33,7 +33,7 @@ impl DiskTable {
     fn take_space(&self, request: &Request) -> Result<(), StoreError> {
         match request {
             Request::Row { value: Some(value), .. } => self.0.space.take(value.len() as u64, Purpose::Free),
-            _ => Ok(()),
+            _ => self.0.space.take(0, Purpose::Remove),
         }
     }
 }

@@ -27,10 +27,10 @@ use crate::{
         CommitSink, Store, StoreError, StreamLog, Version,
         contract::{Backend, suite},
     },
-    types::{Batch, Head, SeqNum, StreamId, testing},
+    types::{Batch, Head, MemoryShares, SeqNum, StreamId, testing},
 };
 
-const CACHE: usize = 8 * 1024 * 1024;
+const MEMORY: MemoryShares = MemoryShares::of(64 * 1024 * 1024);
 
 struct OnDisk {
     // Dropped in this order.
@@ -40,7 +40,7 @@ struct OnDisk {
 
 impl OnDisk {
     fn open(directory: Arc<TempDir>) -> Self {
-        Self { store: DiskStore::open(directory.path(), CACHE).unwrap(), directory }
+        Self { store: DiskStore::open(directory.path(), MEMORY).unwrap(), directory }
     }
 }
 
@@ -144,7 +144,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn with_engine<T>(directory: &Path, look: impl FnOnce(&Engine) -> T) -> T {
-    look(&Engine::open(&directory.join("log"), CACHE as u64).unwrap())
+    look(&Engine::open(&directory.join("log"), MEMORY).unwrap())
 }
 
 /// How many batches stand in the database, of whatever log.
@@ -156,7 +156,7 @@ fn batches_in(engine: &Engine) -> usize {
 #[test]
 fn one_directory_serves_one_store() {
     let disk = OnDisk::create();
-    let refused = DiskStore::open(disk.directory.path(), CACHE).unwrap_err();
+    let refused = DiskStore::open(disk.directory.path(), MEMORY).unwrap_err();
     assert!(matches!(refused, OpenError::Directory(_)), "{refused}");
 }
 
@@ -166,7 +166,7 @@ fn a_database_that_was_never_finished_is_made_anew() {
     drop(super::DataDirectory::open(directory.path()).unwrap());
     std::fs::create_dir_all(directory.path().join("log/keyspaces")).unwrap();
     std::fs::write(directory.path().join("log/0.jnl"), "").unwrap();
-    let store = DiskStore::open(directory.path(), CACHE).unwrap();
+    let store = DiskStore::open(directory.path(), MEMORY).unwrap();
     Writer::open(&store, 1).append("x").unwrap();
 }
 
@@ -277,7 +277,7 @@ fn space_comes_back() {
 fn store_with(directory: &Path, free: &Arc<AtomicU64>) -> DiskStore {
     let free = free.clone();
     let probe = move || Ok::<_, io::Error>(Free { free: free.load(Relaxed), total: 1 << 30 });
-    DiskStore::open_with(directory, CACHE, |_, _| Box::new(probe)).unwrap()
+    DiskStore::open_with(directory, MEMORY, |_, _| Box::new(probe)).unwrap()
 }
 
 #[test]

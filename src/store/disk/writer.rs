@@ -18,6 +18,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
     format::{LogNumber, Released, StoredHead},
     log::Log,
@@ -55,6 +56,9 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) numbers: Arc<Numbers>,
     pub(super) reclaim: Arc<Reclaim>,
+    pub(super) deletions: Arc<Deletions>,
+    /// How many there were after the last write.
+    pub(super) journals: usize,
     /// The last number that is written down as given.
     pub(super) noted_number: u64,
 }
@@ -80,9 +84,19 @@ impl Writer {
         match commit.write(&mut self.noted_number) {
             Ok(committed) => {
                 committed.report(&self.reclaim);
+                self.look_after_journals();
                 Ok(())
             }
             Err((error, outcomes)) => Err((error.reason(), outcomes)),
+        }
+    }
+
+    /// The engine says nothing when it begins a journal, or deletes one.
+    fn look_after_journals(&mut self) {
+        let journals = self.engine.journals();
+        if journals != self.journals {
+            self.journals = journals;
+            self.deletions.look();
         }
     }
 }
@@ -276,7 +290,10 @@ impl<'a> Commit<'a> {
         }
         let committed = Committed { streams: self.streams, outcomes: self.outcomes, reclaims };
         if self.writing.is_empty() {
-            return Ok(committed);
+            return match self.engine.check() {
+                Ok(()) => Ok(committed),
+                Err(error) => Err((error, committed.outcomes)),
+            };
         }
         let last_number = self.numbers.last();
         if last_number > *noted_number {

@@ -126,7 +126,8 @@ impl Kept {
             false => Purpose::Keep,
         };
         space.take(batch.memory(), purpose)?;
-        self.batches.push_back(batch);
+        // The frames that followers add to theirs would count against no limit here.
+        self.batches.push_back(batch.without_frames());
         self.head = head;
         Ok(Commit::Durable)
     }

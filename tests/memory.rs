@@ -1,0 +1,342 @@
+//! The memory of the gateway, seen from outside: the binary in a process of its own, idle and under load.
+//!
+//! A short round runs with the other tests; `cargo test --release --test memory -- --ignored --nocapture` holds 100,000
+//! streams and 10,000 sessions, and prints what idle streams, sessions and followers cost.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::client::Builder;
+use support::peer::{self, BASIN, Peer, Session, within};
+use tokio::{net::TcpStream, task::JoinSet};
+
+const MIB: usize = 1024 * 1024;
+
+/// What the program takes that does nothing, and what the allocator keeps for itself.
+const PROGRAM: usize = 48 * MIB;
+
+/// What an open stream may cost that nobody uses, on disk.
+const IDLE_STREAM: usize = 5 * 1024;
+
+/// What a session may cost that has nothing to do, with its part of a connection.
+const IDLE_SESSION: usize = 5 * 1024;
+
+/// A gateway in a process of its own.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    /// Open, so that the gateway has someone to write to.
+    _stdout: BufReader<ChildStdout>,
+    _directory: tempfile::TempDir,
+}
+
+impl Process {
+    /// On disk.
+    fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let binary = std::env::var_os("GATEWAY_BIN").unwrap_or(env!("CARGO_BIN_EXE_s2s-gateway").into());
+        let mut child = Command::new(binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--data-dir"])
+            .arg(directory.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let address = first.trim().rsplit('/').next().unwrap().parse().unwrap();
+        Self { child, address, _stdout: stdout, _directory: directory }
+    }
+
+    /// Bytes of memory: now (`VmRSS`), or at the most so far (`VmHWM`).
+    fn memory(&self, which: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(which)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    async fn connect(&self) -> Peer {
+        self.connect_with(&peer::settings()).await
+    }
+
+    async fn connect_with(&self, settings: &Builder) -> Peer {
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        Peer::over(socket, settings).await
+    }
+
+    async fn connections(&self, count: usize) -> Vec<Peer> {
+        let mut peers = Vec::new();
+        for _ in 0..count {
+            let mut peer = self.connect().await;
+            peer.ping().await;
+            peers.push(peer);
+        }
+        peers
+    }
+
+    /// Makes the basin, which makes streams on the first append.
+    async fn provision(&self) {
+        let config = r#"{"config":{"create_stream_on_append":true}}"#;
+        let reply = self.connect().await.json("PUT", &format!("/v1/basins/{BASIN}"), config).await;
+        assert_eq!(reply.status(), 201);
+    }
+
+    /// Appends a record to each of so many streams, which are open from then on.
+    async fn touch_streams(&self, count: usize) {
+        const CONNECTIONS: usize = 32;
+        let mut writers = JoinSet::new();
+        for part in 0..CONNECTIONS {
+            let mut peer = self.connect().await;
+            writers.spawn(async move {
+                for number in (part..count).step_by(CONNECTIONS) {
+                    let path = peer::records_path(&name(number));
+                    assert_eq!(peer.json("POST", &path, r#"{"records":[{"body":"first"}]}"#).await.status(), 200);
+                }
+            });
+        }
+        writers.join_all().await;
+    }
+
+    /// What `/metrics` says of a share of the memory: bytes taken, and bytes there are.
+    async fn share(peer: &mut Peer, share: &str) -> (usize, usize) {
+        let text = String::from_utf8(peer.get("/metrics").await.body.to_vec()).unwrap();
+        let value = |family: &str| {
+            let series = format!("{family}{{share=\"{share}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&series));
+            line.unwrap_or_else(|| panic!("no {series} in {text}")).parse::<f64>().unwrap() as usize
+        };
+        (value("s2s_memory_bytes"), value("s2s_memory_limit_bytes"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn name(stream: usize) -> String {
+    format!("tenant/stream-{stream:06}")
+}
+
+/// Work for a gateway with a budget.
+struct Load {
+    budget: usize,
+    streams: usize,
+    /// Streams with an append session, a follower, and a reader from the start that does not take what it is sent.
+    busy: usize,
+    /// Batches of 32 KiB appended to each of those.
+    batches: usize,
+    connections: usize,
+}
+
+/// What is counted when it is there: a batch in its ring, a write of the store.
+const WRITE: usize = 8 * MIB;
+
+const RECORD: usize = 8 * 1024;
+const RECORDS_A_BATCH: usize = 4;
+
+impl Load {
+    const fn sessions(&self) -> usize {
+        3 * self.busy
+    }
+
+    /// The budget holds while streams are appended to, followed, and read by readers that stall.
+    async fn run(&self) {
+        let process = Process::start(&["--memory-budget", &self.budget.to_string()]);
+        process.provision().await;
+        process.touch_streams(self.streams).await;
+        println!("{} streams: {} MiB", self.streams, process.memory("VmRSS") / MIB);
+
+        let mut peers = process.connections(self.connections).await;
+        let mut stalled = Vec::new();
+        for _ in 0..self.connections {
+            stalled.push(process.connect_with(Builder::new().initial_window_size(16 * 1024)).await);
+        }
+        let (mut writers, mut followers, mut stalling) = (JoinSet::new(), JoinSet::new(), Vec::new());
+        let batch = peer::input([[b'x'; RECORD]; RECORDS_A_BATCH]);
+        for number in 0..self.busy {
+            let connection = number % self.connections;
+            let stream = name(number * self.streams / self.busy);
+            let follower = peers[connection].read_session(&stream, "seq_num=0").await;
+            followers.spawn(follow(follower, 1 + self.batches * RECORDS_A_BATCH));
+            stalling.push(stalled[connection].read_session(&stream, "seq_num=0").await);
+            let writer = peers[connection].append_session(&stream).await;
+            writers.spawn(write(writer, batch.clone(), self.batches));
+        }
+        println!("{} sessions: {} MiB", self.sessions(), process.memory("VmRSS") / MIB);
+
+        let mut watch = process.connect().await;
+        let one_each = self.sessions() * RECORDS_A_BATCH * RECORD;
+        let watched = tokio::spawn(async move {
+            let mut most = [0; 4];
+            loop {
+                for (most, share) in most.iter_mut().zip(["appends", "recent", "written", "sessions"]) {
+                    let (taken, limit) = Process::share(&mut watch, share).await;
+                    *most = taken.max(*most);
+                    let over = if share == "sessions" { one_each } else { WRITE };
+                    assert!(taken <= limit + over, "{share}: {taken} of {limit}");
+                }
+                println!("taken at most of appends, recent, written, sessions: {most:?}");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+        writers.join_all().await;
+        followers.join_all().await;
+        assert!(!watched.is_finished(), "{:?}", watched.await);
+        watched.abort();
+
+        let most = process.memory("VmHWM");
+        let idle = self.streams * IDLE_STREAM + self.sessions() * IDLE_SESSION + one_each;
+        println!("at most {} MiB, {} of them for what is idle", most / MIB, idle / MIB);
+        let appended = self.busy * self.batches * RECORDS_A_BATCH * RECORD;
+        assert!(appended > self.budget, "the budget would hold all of it: {appended}");
+        assert!(most <= PROGRAM + self.budget + idle, "{} MiB", most / MIB);
+        drop(stalling);
+    }
+}
+
+/// Appends `batch` so many times, a few in flight.
+async fn write(mut session: Session, batch: Bytes, count: usize) {
+    const IN_FLIGHT: usize = 4;
+    for sent in 0..count + IN_FLIGHT {
+        if sent < count {
+            session.send(batch.clone());
+        }
+        if sent >= IN_FLIGHT {
+            session.expect_ack().await;
+        }
+    }
+}
+
+/// Reads so many records, each once and in order.
+async fn follow(mut session: Session, count: usize) {
+    let mut next = 0;
+    while next < count as u64 {
+        for record in session.expect_batch().await.records {
+            assert_eq!(record.seq_num.get(), next);
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_budget_holds() {
+    let load = Load { budget: 32 * MIB, streams: 2_000, busy: 170, batches: 12, connections: 10 };
+    within(load.run()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn the_budget_holds_with_many_streams_and_sessions() {
+    let load = Load { budget: 512 * MIB, streams: 100_000, busy: 3_400, batches: 16, connections: 50 };
+    load.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_are_never_finished_do_not_fill_memory() {
+    let process = Process::start(&["--memory-budget", "32MiB"]);
+    process.provision().await;
+    let mut peers = process.connections(10).await;
+    let mut bystander = peers[0].append_session("bystander").await;
+    let before = process.memory("VmRSS");
+    let begun = peer::raw_frame(MIB, 0, &vec![b'x'; 600 * 1024]);
+    let mut sessions = Vec::new();
+    for peer in &mut peers {
+        for i in 0..10 {
+            let mut session = peer.append_session(&name(i)).await;
+            session.send(begun.clone());
+            sessions.push(session);
+        }
+    }
+    // The first are within the share, and stay; the last are not, and are told.
+    sessions.pop().unwrap().expect_failure(429, "rate_limited").await;
+    bystander.send(peer::input(["still served"]));
+    bystander.expect_ack().await;
+    let (taken, limit) = Process::share(&mut peers[0], "sessions").await;
+    assert!(taken <= limit + MIB, "{taken} of {limit}");
+    let grown = process.memory("VmRSS") - before;
+    assert!(grown <= 2 * limit + PROGRAM / 2, "{} MiB", grown / MIB);
+}
+
+/// Prints what one of `count` costs.
+fn cost_of_each(what: &str, before: usize, after: usize, count: usize) -> usize {
+    let each = after.saturating_sub(before) / count;
+    println!("{what}: {each} bytes ({} to {} MiB)", before / MIB, after / MIB);
+    each
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, and wants the binary as released"]
+async fn an_idle_follower_is_small() {
+    let process = Process::start(&[]);
+    process.provision().await;
+    let mut writer = process.connect().await.append_session("followed").await;
+    writer.send(peer::input(["first"]));
+    writer.expect_ack().await;
+    let before = process.memory("VmRSS");
+    let mut peers = process.connections(50).await;
+    let mut followers = Vec::new();
+    for peer in &mut peers {
+        for _ in 0..100 {
+            let mut follower = peer.read_session("followed", "seq_num=0").await;
+            follower.expect_records(1).await;
+            followers.push(follower);
+        }
+    }
+    let idle = cost_of_each("idle follower", before, process.memory("VmRSS"), followers.len());
+    for _ in 0..20 {
+        writer.send(peer::input([vec![b'x'; 1024]]));
+        for follower in &mut followers {
+            follower.expect_records(1).await;
+        }
+    }
+    let used = cost_of_each("follower that had records", before, process.memory("VmRSS"), followers.len());
+    assert!(idle.max(used) <= IDLE_SESSION);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, and wants the binary as released"]
+async fn an_idle_append_session_is_small() {
+    let process = Process::start(&[]);
+    process.provision().await;
+    let before = process.memory("VmRSS");
+    let mut peers = process.connections(100).await;
+    let mut sessions = Vec::new();
+    for peer in &mut peers {
+        for _ in 0..100 {
+            sessions.push(peer.append_session("appended").await);
+        }
+    }
+    let idle = cost_of_each("idle append session", before, process.memory("VmRSS"), sessions.len());
+    for session in &mut sessions {
+        session.send(peer::input([vec![b'x'; 100]]));
+        session.expect_ack().await;
+    }
+    let used = cost_of_each("append session that was used", before, process.memory("VmRSS"), sessions.len());
+    assert!(idle.max(used) <= IDLE_SESSION);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, and wants the binary as released"]
+async fn an_idle_stream_is_small() {
+    const STREAMS: usize = 100_000;
+    let process = Process::start(&[]);
+    process.provision().await;
+    let before = process.memory("VmRSS");
+    process.touch_streams(STREAMS).await;
+    let open = cost_of_each("open stream", before, process.memory("VmRSS"), STREAMS);
+    assert!(open <= IDLE_STREAM);
+}
