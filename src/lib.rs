@@ -18,7 +18,7 @@
 //! | [`server`] | HTTP: listener and TLS, drain, routes, requests, responses, session bodies | how a stream decides |
 //! | [`client`] | the same protocol from the other side | the server |
 //! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
-//! | [`cli`] | `serve`; `append`, `read`; `token`, `basin`, `stream` | everything behind them |
+//! | [`cli`] | `serve`; `append`, `read`; `token`, `basin`, `stream`; `bench` | everything behind them |
 //! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
 //! | [`memory`] | bytes of memory counted against a limit | what they are used for |
 //! | `watchers` | sessions that are to be woken when something ends | what ends |

@@ -5,6 +5,7 @@
 
 mod append;
 mod basin;
+mod bench;
 mod lines;
 mod listing;
 mod progress;
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 use self::{basin::BasinCommand, stream::StreamCommand, token::TokenCommand};
 use crate::{
     client::{Client, ClientConfig, ClientError, RetryPolicy},
-    config::{AppendArgs, ConfigError, EndpointConfig, ReadArgs, ServeArgs},
+    config::{AppendArgs, BenchArgs, ConfigError, EndpointConfig, ReadArgs, ServeArgs},
 };
 
 const FAILED: u8 = 1;
@@ -53,6 +54,9 @@ enum Command {
     /// Read a stream to standard output, up to its tail or as it grows
     #[command(after_help = read::EXAMPLES)]
     Read(Box<ReadArgs>),
+    /// Measure a server under load, and check what it does with every record
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<BenchArgs>),
     /// Make, list and delete basins
     #[command(subcommand)]
     Basin(BasinCommand),
@@ -89,6 +93,7 @@ fn run(command: &Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args.resolve()?),
         Command::Append(args) => append::run(args.resolve()?),
         Command::Read(args) => read::run(args.resolve()?),
+        Command::Bench(args) => bench::run(args.resolve()?),
         Command::Basin(command) => basin::run(command),
         Command::Stream(command) => stream::run(command),
         Command::Token(command) => token::run(command),
@@ -121,6 +126,9 @@ enum CliError {
     /// Standard output does not take what is written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// A load did not end well.
+    #[error("{0}")]
+    Bench(String),
     /// The gateway stopped, and not because it was asked to.
     #[error("{0}")]
     Serve(String),

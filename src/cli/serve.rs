@@ -86,7 +86,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
-fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
+pub(super) fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
     match config {
         StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
         StoreConfig::Disk(directory) => match DiskStore::open(directory, memory) {

@@ -67,6 +67,11 @@ impl InputBuilder {
         self.metered
     }
 
+    /// Bytes of the message so far.
+    pub(super) fn message_len(&self) -> usize {
+        self.records.len()
+    }
+
     /// The input of these records, compressed if that is asked for and worth it (1 KiB and more).
     pub fn build(self, conditions: Conditions, compression: Compression) -> Result<EncodedInput, FrameTooLong> {
         let Conditions { match_seq_num, fencing_token } = conditions;
@@ -90,6 +95,11 @@ pub struct EncodedInput {
 }
 
 impl EncodedInput {
+    /// An input without conditions whose frame was made elsewhere.
+    pub(super) fn of_frame(frame: Bytes, records: usize, metered: usize) -> Self {
+        Self { frame, records, metered, is_positioned: false }
+    }
+
     /// Its frame; a cheap handle.
     pub(super) fn frame(&self) -> Bytes {
         self.frame.clone()

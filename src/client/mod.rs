@@ -8,7 +8,7 @@
 //! | `retry` | whether to try again, and when | a parameter |
 //! | `resume` | what is left of a read | a parameter |
 //! | `window` | which inputs wait for acks, and whether an ack fits | none |
-//! | `input` | an append input, built once | none |
+//! | `input`, `template` | an append input, built once; one that is filled anew each time | none |
 //! | `body` | frames from a session to its connection | none |
 //! | `connection`, `tls`, `request` | the shell: connections, requests, refusals | yes |
 //! | `append`, `read`, `session` | sessions over them | yes |
@@ -30,6 +30,7 @@ mod resume;
 mod retry;
 mod session;
 mod stream;
+mod template;
 mod tls;
 mod unary;
 mod window;
@@ -45,6 +46,7 @@ pub use read::{ReadOptions, ReadSession};
 pub use resume::ReadProgress;
 pub use retry::{AdviceLimit, AppendRetry, AtStake, Attempts, RetryPolicy, Verdict};
 pub use stream::{EncryptionKey, EncryptionKeyError, StreamPath, Token, TokenError};
+pub use template::InputTemplate;
 pub use tls::CertificateCheck;
 
 use self::{connection::Pool, request::Sender};

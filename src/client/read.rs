@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     clock,
-    types::{ApiError, Compression, Position, ReadRequest, metered_size},
-    wire::{self, Advice, ReadBatch, ReadRecord, RemoteError},
+    types::{ApiError, Compression, Position, ReadRequest, SeqNum},
+    wire::{self, Advice, ReadBatch, ReadPart, RemoteError},
 };
 
 /// Without a frame for this long a connection counts as dead (`s2s.md` §7.2): heartbeats come every 15 s at the latest.
@@ -90,6 +90,18 @@ impl ReadSession {
 
     /// As [`ReadSession::next_batch`].
     pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ReadBatch, ClientError>>> {
+        let batch = |message| wire::decode_read_batch(message).map_err(unreadable);
+        self.poll_message(cx).map(|message| message.map(|message| message.and_then(batch)))
+    }
+
+    /// As [`ReadSession::next_batch`], but leaves the batch in the message that it came in, uncompressed, for
+    /// [`read_parts`](wire::read_parts) to look at: nothing is made for each record.
+    pub async fn next_message(&mut self) -> Option<Result<Bytes, ClientError>> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// As [`ReadSession::next_message`].
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ClientError>>> {
         loop {
             let step = match &mut self.phase {
                 Phase::Closed => return Poll::Ready(None),
@@ -113,7 +125,7 @@ impl ReadSession {
             };
             match step {
                 Step::Go => {}
-                Step::Batch(batch) => return Poll::Ready(Some(Ok(batch))),
+                Step::Message(bytes) => return Poll::Ready(Some(Ok(bytes))),
                 Step::End => self.phase = Phase::Closed,
                 Step::Fail(error) => {
                     self.phase = Phase::Closed;
@@ -138,32 +150,28 @@ impl ReadSession {
     }
 
     fn received(&mut self, message: Message) -> Step {
-        let batch = match wire::decode_read_batch(message.bytes) {
-            Ok(batch) => batch,
-            Err(error) => return Step::Fail(unreadable(error)),
+        let summary = match summarize(&message.bytes) {
+            Ok(summary) => summary,
+            Err(error) => return Step::Fail(error),
         };
-        if let Err(error) = self.account(&batch) {
+        if let Err(error) = self.account(&summary) {
             return Step::Fail(ClientError::Protocol(error));
         }
         self.attempts.succeeded();
         if message.advice == Advice::Reconnect && self.advice.follow(now()) {
             self.pause(Duration::ZERO);
         }
-        Step::Batch(batch)
+        Step::Message(message.bytes)
     }
 
-    fn account(&mut self, batch: &ReadBatch) -> Result<(), ProtocolError> {
-        match (&batch.records[..], batch.tail) {
-            ([first, ..], tail) => {
-                check_numbers(&batch.records)?;
-                let (count, metered) = (batch.records.len() as u64, metered(&batch.records) as u64);
-                self.progress.delivered(first.seq_num, count, metered, tail, now())
-            }
-            ([], Some(tail)) => {
+    fn account(&mut self, summary: &Summary) -> Result<(), ProtocolError> {
+        match (summary.first, summary.tail) {
+            (Some(first), tail) => self.progress.delivered(first, summary.records, summary.metered, tail, now()),
+            (None, Some(tail)) => {
                 self.progress.heartbeat(tail, now());
                 Ok(())
             }
-            ([], None) => Err(ProtocolError::EmptyBatch),
+            (None, None) => Err(ProtocolError::EmptyBatch),
         }
     }
 
@@ -194,7 +202,8 @@ impl ReadSession {
 enum Step {
     /// Look again.
     Go,
-    Batch(ReadBatch),
+    /// A batch, as it came.
+    Message(Bytes),
     End,
     Fail(ClientError),
 }
@@ -214,21 +223,34 @@ fn now() -> std::time::Instant {
     clock::instant()
 }
 
-/// Within a batch there are no gaps.
-fn check_numbers(records: &[ReadRecord]) -> Result<(), ProtocolError> {
-    let gap = records.windows(2).find(|pair| pair[0].seq_num.checked_add(1) != Some(pair[1].seq_num));
-    match gap {
-        Some(pair) => {
-            Err(ProtocolError::ReadOrder { expected: pair[0].seq_num.saturating_add(1), found: pair[1].seq_num })
-        }
-        None => Ok(()),
-    }
+/// What progress is made by a batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Summary {
+    first: Option<SeqNum>,
+    records: u64,
+    /// As the server counts them: what is left of a byte bound depends on it.
+    metered: u64,
+    tail: Option<Position>,
 }
 
-/// Metered bytes as the server counts them: what is left of a byte bound depends on it.
-fn metered(records: &[ReadRecord]) -> usize {
-    let headers = |record: &ReadRecord| record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    records.iter().map(|record| metered_size(record.headers.len(), headers(record), record.body.len())).sum()
+/// Looks over a batch. Within one there are no gaps.
+fn summarize(message: &[u8]) -> Result<Summary, ClientError> {
+    let mut summary = Summary::default();
+    for part in wire::read_parts(message) {
+        match part.map_err(unreadable)? {
+            ReadPart::Tail(tail) => summary.tail = Some(tail),
+            ReadPart::Record(record) => {
+                let first = *summary.first.get_or_insert(record.seq_num);
+                let expected = first.saturating_add(summary.records);
+                if record.seq_num != expected {
+                    return Err(ClientError::Protocol(ProtocolError::ReadOrder { expected, found: record.seq_num }));
+                }
+                summary.records += 1;
+                summary.metered += record.metered() as u64;
+            }
+        }
+    }
+    Ok(summary)
 }
 
 fn out_of_range(error: &ClientError) -> Option<Position> {

@@ -57,7 +57,7 @@ fn encryption_key(text: &Secret) -> Result<EncryptionKey, ConfigError> {
     EncryptionKey::new(text.expose()).map_err(|error| ConfigError::alone("--encryption-key", error))
 }
 
-fn compression(text: &str) -> Result<Compression, ConfigError> {
+pub(super) fn compression(text: &str) -> Result<Compression, ConfigError> {
     match text {
         "none" => Ok(Compression::None),
         "zstd" => Ok(Compression::Zstd),

@@ -7,6 +7,7 @@
 
 mod append;
 mod basin;
+mod bench;
 mod connect;
 mod endpoint;
 mod listing;
@@ -22,6 +23,7 @@ use std::fmt;
 
 pub use append::{AppendArgs, AppendConfig, LineFormat};
 pub use basin::{CreateBasinArgs, CreateBasinConfig, DeleteBasinArgs, DeleteBasinConfig};
+pub use bench::{BenchArgs, BenchConfig, BenchStore, BenchTarget, Body, LEAST_RECORD, Load, Scenario};
 pub use connect::{ConnectArgs, ConnectConfig};
 pub use endpoint::{EndpointArgs, EndpointConfig};
 pub use listing::{ListArgs, ListConfig, ListFormat};

@@ -10,6 +10,7 @@
 //! | `append_input` | `AppendInput` | [`AppendInput`](crate::types::AppendInput) |
 //! | `ack` | `AppendAck` | [`AppendAck`](crate::types::AppendAck) |
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
+//! | `read_parts` | `ReadBatch`, where it lies | [`ReadPart`] |
 //! | `sse` | server-sent events, `last-event-id` | [`EventId`](sse::EventId) |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
 //! | `json` | JSON bodies of requests and responses | records, basins, streams, configurations |
@@ -42,6 +43,7 @@ pub mod params;
 mod proto;
 mod protobuf;
 mod read_batch;
+mod read_parts;
 pub mod sse;
 pub mod token;
 pub mod usage;
@@ -64,3 +66,4 @@ pub use read_batch::{
     ReadBatch, ReadBatchError, ReadRecord, decode_read_batch, encode_read_batch, follow_frame, heartbeat_frame,
     is_worth_sharing, page_frame, read_frames,
 };
+pub use read_parts::{ReadPart, ReadParts, RecordView, read_parts};

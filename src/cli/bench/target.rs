@@ -1,0 +1,167 @@
+//! What a bench is run against: a server somewhere, or a gateway in this process; and the basin and streams that it works
+//! in, made before and removed after.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::tasks::{SOME, concurrently};
+use crate::{
+    auth::AuthConfig,
+    cli::{CliError, client, serve::open_store},
+    client::{Client, Ensured, RetryPolicy, StreamPath},
+    clock::SystemClock,
+    config::{BenchStore, BenchTarget, EndpointArgs, EndpointConfig, StoreConfig},
+    server::{Cors, Server, ServerConfig},
+    streams::{Streams, StreamsConfig},
+    telemetry::Telemetry,
+    types::{BasinName, LocationName, MemoryShares, StreamName},
+};
+
+/// A server that can be measured.
+pub(super) struct Target {
+    endpoint: EndpointConfig,
+    in_process: Option<InProcess>,
+    description: String,
+}
+
+/// A gateway of our own.
+struct InProcess {
+    told_to_stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    /// To be removed.
+    directory: Option<PathBuf>,
+}
+
+/// The streams of a run.
+pub(super) struct Stage {
+    control: Client,
+    basin: BasinName,
+    made_basin: Ensured,
+    pub(super) streams: Vec<StreamPath>,
+}
+
+impl Target {
+    /// A server that is there, or starts one.
+    pub(super) async fn start(target: &BenchTarget) -> Result<Self, CliError> {
+        let store = match target {
+            BenchTarget::Server(endpoint) => {
+                let description = endpoint.endpoint.origin();
+                return Ok(Self { endpoint: endpoint.clone(), in_process: None, description });
+            }
+            BenchTarget::InProcess(store) => store,
+        };
+        let (store, directory) = match store {
+            BenchStore::Given(store) => (store.clone(), None),
+            BenchStore::TemporaryDirectory => {
+                let directory = std::env::temp_dir().join(format!("s2s-gateway-bench-{:08x}", rand::random::<u32>()));
+                (StoreConfig::Disk(directory.clone()), Some(directory))
+            }
+        };
+        Self::start_in_process(&store, directory).await
+    }
+
+    async fn start_in_process(config: &StoreConfig, directory: Option<PathBuf>) -> Result<Self, CliError> {
+        let start = |error: &dyn std::fmt::Display| CliError::Start(error.to_string());
+        let store = open_store(config, MemoryShares::default())?;
+        let streams = Streams::new(store, Arc::new(SystemClock), StreamsConfig::default());
+        let server =
+            Server::bind(server_config(), streams, Arc::new(Telemetry::new())).await.map_err(|error| start(&error))?;
+        let args = EndpointArgs { addr: format!("http://{}", server.address()), token: None, insecure: false };
+        let (told_to_stop, stop) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let stopped = server.run(async { drop(stop.await) }).await;
+            if let Err(error) = stopped {
+                tracing::warn!(%error, "the gateway of this bench did not stop well");
+            }
+        });
+        let kept = match config {
+            StoreConfig::Memory(_) => "memory".into(),
+            StoreConfig::Disk(directory) => directory.display().to_string(),
+        };
+        Ok(Self {
+            endpoint: args.resolve()?,
+            in_process: Some(InProcess { told_to_stop, serving, directory }),
+            description: format!("a gateway in this process ({kept})"),
+        })
+    }
+
+    /// In words.
+    pub(super) fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Whether the server is this process.
+    pub(super) fn is_in_process(&self) -> bool {
+        self.in_process.is_some()
+    }
+
+    /// A client with a connection of its own.
+    pub(super) fn client(&self, retry: RetryPolicy) -> Result<Client, CliError> {
+        client(&self.endpoint, retry)
+    }
+
+    /// Ends what was started.
+    pub(super) async fn stop(self) {
+        let Some(InProcess { told_to_stop, serving, directory }) = self.in_process else { return };
+        let _ = told_to_stop.send(());
+        let _ = serving.await;
+        if let Some(directory) = directory
+            && let Err(error) = fs::remove_dir_all(&directory)
+        {
+            crate::cli::say(format_args!("s2s-gateway: cannot remove {}: {error}", directory.display()));
+        }
+    }
+}
+
+fn server_config() -> ServerConfig {
+    ServerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        tls: None,
+        drain_timeout: Duration::from_secs(2),
+        basin_host: None,
+        cors: Cors::default(),
+        auth: AuthConfig::Off,
+        location: LocationName::default(),
+    }
+}
+
+impl Stage {
+    /// Makes `streams` streams in `basin`, and that too if it is missing.
+    pub(super) async fn set(target: &Target, basin: Option<&BasinName>, streams: usize) -> Result<Self, CliError> {
+        let control = target.client(RetryPolicy::default())?;
+        let run = rand::random::<u32>();
+        let basin = basin.cloned().unwrap_or_else(|| name(BasinName::new(&format!("bench-{run:08x}"))));
+        let made_basin = control.ensure_basin(&basin).await?;
+        let path =
+            |i| StreamPath { basin: basin.clone(), stream: name(StreamName::new(&format!("bench-{run:08x}/{i}"))) };
+        let stage = Self { streams: (0..streams).map(path).collect(), control, basin, made_basin };
+        let made = concurrently(SOME, stage.streams.clone(), |stream| {
+            let control = stage.control.clone();
+            async move { control.ensure_stream(&stream).await }
+        });
+        made.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(stage)
+    }
+
+    /// In which basin.
+    pub(super) fn basin(&self) -> &BasinName {
+        &self.basin
+    }
+
+    /// Removes what was made.
+    pub(super) async fn strike(self) -> Result<(), CliError> {
+        if self.made_basin == Ensured::Created {
+            return Ok(self.control.delete_basin(&self.basin).await?);
+        }
+        let deleted = concurrently(SOME, self.streams, |stream| {
+            let control = self.control.clone();
+            async move { control.delete_stream(&stream).await }
+        });
+        Ok(deleted.await.into_iter().collect::<Result<_, _>>()?)
+    }
+}
+
+fn name<T>(name: Result<T, crate::types::NameError>) -> T {
+    name.expect("lower case letters, digits and a hyphen, and not too many of them")
+}
