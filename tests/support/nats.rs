@@ -2,7 +2,7 @@
 //!
 //! They run with the configuration that operators are told to use (`deploy/nats/nats.conf`). They end when the test does.
 //! Nothing waits for a fixed time: what is waited for is asked for, again and again, until a deadline.
-#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part of this, from wherever it is")]
 
 use std::{
     env,
@@ -36,6 +36,8 @@ struct Node {
     ports: Ports,
     store: PathBuf,
     process: Option<Child>,
+    /// Ends the server when this process does, however it ends.
+    watcher: Option<Child>,
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +84,7 @@ impl Cluster {
             ports: Ports { clients: ports[0], monitoring: ports[1], routes: ports[2] },
             store: folder.path().join(format!("n{}", i + 1)),
             process: None,
+            watcher: None,
         });
         Self { nodes: nodes.collect(), config, folder }
     }
@@ -102,7 +105,9 @@ impl Cluster {
         for (i, route) in routes.iter().enumerate() {
             command.env(format!("NATS_ROUTE_{}", i + 1), route);
         }
-        node.process = Some(command.spawn().map_err(|error| error.to_string())?);
+        let process = command.spawn().map_err(|error| error.to_string())?;
+        node.watcher = Some(watch(&process));
+        node.process = Some(process);
         Ok(())
     }
 
@@ -136,6 +141,11 @@ impl Cluster {
         if let Some(mut process) = self.nodes[i].process.take() {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        // After this its number may be another process's.
+        if let Some(mut watcher) = self.nodes[i].watcher.take() {
+            let _ = watcher.kill();
+            let _ = watcher.wait();
         }
     }
 
@@ -232,6 +242,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         (0..self.len()).for_each(|i| self.kill(i));
     }
+}
+
+/// Waits for the end of its input, which comes when this process ends, and then ends `process`.
+fn watch(process: &Child) -> Child {
+    let script = format!("cat >/dev/null; kill -9 {}", process.id());
+    Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// The configuration that operators are told to use; without its cluster for a node on its own.
