@@ -1,6 +1,10 @@
 //! What the gateway counts about itself, and how Prometheus reads it. Knows no session and no stream.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -34,6 +38,7 @@ pub struct Telemetry {
     read: IntCounterVec,
     errors: IntCounterVec,
     disk: OnceLock<IntGauge>,
+    store: Mutex<HashMap<&'static str, IntCounter>>,
 }
 
 /// How long the store takes to make what it accepted durable, once for every batch.
@@ -141,6 +146,7 @@ impl Telemetry {
             read: counters(&registry, "s2s_read_bytes_total", "Metered bytes sent to readers, by basin.", "basin"),
             errors: counters(&registry, "s2s_errors_total", "Errors told to clients, by code.", "code"),
             disk: OnceLock::new(),
+            store: Mutex::default(),
             registry,
         }
     }
@@ -218,6 +224,13 @@ impl Telemetry {
         disk.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// The store counted up to `total` of something, under a name that nothing else has. Shown from the first call on.
+    pub fn store_count(&self, name: &'static str, help: &'static str, total: u64) {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = store.entry(name).or_insert_with(|| register(&self.registry, IntCounter::new(name, help)));
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
     pub fn render(&self, open_streams: usize) -> Vec<u8> {
         self.streams.set(open_streams as i64);
@@ -288,8 +301,10 @@ mod tests {
         assert!(!text.contains("s2s_store_disk_bytes"), "there may be no disk");
         drop(session);
         telemetry.disk_used(9);
+        telemetry.store_count("s2s_store_somethings_total", "Somethings.", 3);
+        telemetry.store_count("s2s_store_somethings_total", "Somethings.", 5);
         let text = String::from_utf8(telemetry.render(0)).unwrap();
         assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
-        assert!(text.contains("s2s_store_disk_bytes 9"));
+        assert!(text.contains("s2s_store_disk_bytes 9") && text.contains("s2s_store_somethings_total 5"));
     }
 }

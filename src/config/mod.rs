@@ -11,6 +11,7 @@ mod connect;
 mod endpoint;
 mod listing;
 mod names;
+mod nats;
 mod quantity;
 mod read;
 mod serve;

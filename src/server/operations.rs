@@ -82,7 +82,10 @@ impl Gateway {
 
     fn health(&self) -> Response<Body> {
         match self.streams.health() {
-            Ok(()) => respond::text(StatusCode::OK, "text/plain", "OK"),
+            Ok(()) => {
+                let caveat = self.streams.store().caveat().map_or_else(String::new, |caveat| format!("\n{caveat}"));
+                respond::text(StatusCode::OK, "text/plain", format!("OK{caveat}"))
+            }
             Err(error) => respond::text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", error.to_string()),
         }
     }
@@ -91,6 +94,9 @@ impl Gateway {
         self.note_basin_bytes();
         if let Some(bytes) = self.streams.disk_used() {
             self.telemetry.disk_used(bytes);
+        }
+        for count in self.streams.store().counted() {
+            self.telemetry.store_count(count.name, count.help, count.value);
         }
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)

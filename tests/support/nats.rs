@@ -58,11 +58,20 @@ impl Cluster {
         Self::start_nodes(1)
     }
 
+    /// One node with a configuration that `change` made of the one that operators are told to use.
+    pub fn start_single_with(change: impl Fn(String) -> String) -> Option<Self> {
+        Self::start_with(1, change)
+    }
+
     fn start_nodes(count: usize) -> Option<Self> {
+        Self::start_with(count, |configuration| configuration)
+    }
+
+    fn start_with(count: usize, change: impl Fn(String) -> String) -> Option<Self> {
         let server = server()?;
         // Somebody else may take a port between its choice and its use; then others are chosen.
         for attempt in 1.. {
-            let mut cluster = Self::prepare(count);
+            let mut cluster = Self::prepare(count, &change(configuration(count)));
             match (0..count).try_for_each(|i| cluster.spawn(server, i)).and_then(|()| cluster.wait_until_ready()) {
                 Ok(()) => return Some(cluster),
                 Err(error) if attempt == 3 => panic!("no NATS servers: {error}\n{}", cluster.last_words()),
@@ -72,10 +81,10 @@ impl Cluster {
         unreachable!("the loop ends within")
     }
 
-    fn prepare(count: usize) -> Self {
+    fn prepare(count: usize, configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("nats.conf");
-        fs::write(&config, configuration(count)).unwrap();
+        fs::write(&config, configuration).unwrap();
         // All listeners at once, or a port would be chosen twice.
         let listeners: Vec<_> = (0..3 * count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();

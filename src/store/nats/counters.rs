@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::engine::Published;
+use crate::store::StoreCount;
 
 /// Counting is a few atomic operations.
 #[derive(Debug, Default)]
@@ -19,29 +20,6 @@ pub(super) struct Counters {
     overtaken: AtomicU64,
     refreshes: AtomicU64,
     answer_micros: AtomicU64,
-}
-
-/// What was counted since the store was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NatsCounts {
-    /// Messages that were acknowledged by the engine, of whatever kind.
-    pub published: u64,
-    /// Publications before which another one was first, or was about to be.
-    pub conflicts: u64,
-    /// Publications whose answer did not come.
-    pub ambiguous: u64,
-    /// Publications that the engine refused.
-    pub refused: u64,
-    /// Batches that were committed.
-    pub batches: u64,
-    /// Messages that they were committed in: the fewer of them for so many batches, the more went together.
-    pub commits: u64,
-    /// How often another process was first with a commit, so that appends had to be judged again.
-    pub overtaken: u64,
-    /// How often the newest head was asked for.
-    pub refreshes: u64,
-    /// Microseconds from publications to their acknowledgements, of all that were acknowledged together.
-    pub answer_micros: u64,
 }
 
 impl Counters {
@@ -71,17 +49,31 @@ impl Counters {
         self.refreshes.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> NatsCounts {
-        NatsCounts {
-            published: self.published.load(Relaxed),
-            conflicts: self.conflicts.load(Relaxed),
-            ambiguous: self.ambiguous.load(Relaxed),
-            refused: self.refused.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            commits: self.commits.load(Relaxed),
-            overtaken: self.overtaken.load(Relaxed),
-            refreshes: self.refreshes.load(Relaxed),
-            answer_micros: self.answer_micros.load(Relaxed),
-        }
+    /// What was counted so far.
+    pub(super) fn snapshot(&self) -> [StoreCount; 9] {
+        let count = |name, help, counter: &AtomicU64| StoreCount { name, help, value: counter.load(Relaxed) };
+        [
+            count("s2s_nats_publications_total", "Messages that NATS acknowledged.", &self.published),
+            count(
+                "s2s_nats_answer_microseconds_total",
+                "From publications to their acknowledgements, of all that were acknowledged together.",
+                &self.answer_micros,
+            ),
+            count(
+                "s2s_nats_conflicts_total",
+                "Publications before which another one was first, or was about to be.",
+                &self.conflicts,
+            ),
+            count("s2s_nats_ambiguous_total", "Publications whose answer did not come.", &self.ambiguous),
+            count("s2s_nats_refused_total", "Publications that NATS refused.", &self.refused),
+            count("s2s_nats_batches_total", "Batches that were committed.", &self.batches),
+            count("s2s_nats_commits_total", "Messages that batches were committed in.", &self.commits),
+            count(
+                "s2s_nats_overtaken_total",
+                "Commits before which another gateway was first, so that appends were judged again.",
+                &self.overtaken,
+            ),
+            count("s2s_nats_refreshes_total", "Times that the newest head was asked for.", &self.refreshes),
+        ]
     }
 }

@@ -92,7 +92,7 @@ async fn commit(log: &Log, batches: Vec<Committed>, refreshing: Vec<Refresh>) ->
             learn(log, messages, Ours::Lost)?;
         }
         Err(error) => {
-            refuse(refreshing, &error);
+            log.lock().put_back(refreshing);
             return Err(error);
         }
     }
@@ -291,7 +291,7 @@ enum Way {
 
 fn tell(log: &Log, known: Known, missed: Vec<Committed>, way: Way) {
     let head = known.head;
-    log.lock().known = known.with_released_of(&log.lock().known);
+    log.lock().learn(known);
     let mut missed = missed.into_iter();
     if way == Way::Arrivals {
         while let Some((batch, head)) = missed.next() {
@@ -322,13 +322,15 @@ async fn refresh(log: &Log, refreshing: Vec<Refresh>) -> Result<(), StoreError> 
             answer(refreshing, log.known().head);
             Ok(())
         }
-        Err(error) => {
+        // What is known is as good as it was.
+        Err(error @ StoreError::Unknown(_)) => {
             refuse(refreshing, &error);
-            match error {
-                // What is known is as good as it was.
-                StoreError::Unknown(_) => Ok(()),
-                error => Err(error),
-            }
+            Ok(())
+        }
+        Err(error) => {
+            // They hear of it when the log has ended.
+            log.lock().put_back(refreshing);
+            Err(error)
         }
     }
 }

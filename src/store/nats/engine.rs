@@ -311,7 +311,7 @@ impl Engine {
         let request = format!(
             r#"{{"seq":{from},"next_by_subj":"{}","batch":{count},"max_bytes":{}}}"#,
             subject.name,
-            bytes.max(1)
+            bytes.clamp(1, 1 << 30)
         );
         let asked = self.client.publish_with_reply(question, answer, request.into()).await;
         asked.map_err(|error| failed(error.to_string()))?;

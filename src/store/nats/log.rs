@@ -222,6 +222,11 @@ impl State {
         self.waiting.drain(..count).collect()
     }
 
+    /// What is durable goes as far as `known`; what was let go of stays so.
+    pub(super) fn learn(&mut self, known: Known) {
+        self.known = known.with_released_of(&self.known);
+    }
+
     /// These still wait.
     pub(super) fn put_back(&mut self, refreshing: Vec<Refresh>) {
         self.refreshing.extend(refreshing);

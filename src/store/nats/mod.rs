@@ -48,10 +48,9 @@ use self::{
     log::{Log, NatsLog, Registry},
     table::{NatsTable, Table},
 };
-use super::{CommitSink, MetaStore, OpenLog, Sharing, Store, StoreError, StoreFuture};
+use super::{CommitSink, MetaStore, OpenLog, Sharing, Store, StoreCount, StoreError, StoreFuture};
 use crate::types::StreamId;
 
-pub use counters::NatsCounts;
 pub use setup::{ConnectError, NatsConfig, SyncCheck};
 
 /// A store that other gateways use as well.
@@ -75,16 +74,6 @@ impl NatsStore {
         let engine = Arc::new(engine);
         let table = NatsTable(Table::new(engine.clone()));
         Ok(Self { shared: Arc::new(Shared { engine, logs: Registry::default() }), table, syncing })
-    }
-
-    /// What was counted since.
-    pub fn counts(&self) -> NatsCounts {
-        self.shared.engine.counters.snapshot()
-    }
-
-    /// What an operator should know of how far the engine can be trusted; nothing if that was all seen.
-    pub fn caveat(&self) -> Option<&'static str> {
-        self.syncing.caveat()
     }
 }
 
@@ -190,6 +179,14 @@ impl Store for NatsStore {
 
     fn health(&self) -> Result<(), StoreError> {
         self.shared.engine.health()
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        self.syncing.caveat()
+    }
+
+    fn counted(&self) -> Vec<StoreCount> {
+        self.shared.engine.counters.snapshot().into()
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

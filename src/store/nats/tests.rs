@@ -2,6 +2,12 @@
 
 #[path = "../../../tests/support/nats.rs"]
 mod cluster;
+mod faults;
+mod gateway;
+#[path = "../../../tests/support/proxy.rs"]
+#[allow(dead_code, unreachable_pub, reason = "made for tests of another crate")]
+mod proxy;
+mod sharing;
 
 use std::sync::{
     OnceLock,
@@ -11,7 +17,7 @@ use std::sync::{
 use tokio::runtime::Runtime;
 
 use self::cluster::Cluster;
-use super::{NatsConfig, NatsStore, SyncCheck};
+use super::{ConnectError, NatsConfig, NatsStore, SyncCheck};
 use crate::store::{
     MemoryStore, Store,
     contract::{Backend, suite},
@@ -83,3 +89,48 @@ impl Backend for OnNats {
 }
 
 suite!(super::OnNats);
+
+/// What the store counted under `name`.
+fn count(store: &NatsStore, name: &str) -> u64 {
+    store.counted().iter().find(|count| count.name == name).expect("something that is counted").value
+}
+
+#[test]
+fn a_store_keeps_the_shape_it_was_made_in() {
+    let Some(cluster) = cluster() else { return };
+    let config = config(cluster);
+    let store = connect(&config);
+    assert_eq!(store.caveat(), None);
+    let reopen = |config: NatsConfig| runtime().block_on(NatsStore::connect(&config)).map(|_| ());
+    assert!(reopen(NatsConfig { shards: None, replicas: None, ..config.clone() }).is_ok());
+    for other in [NatsConfig { shards: Some(3), ..config.clone() }, NatsConfig { replicas: Some(1), ..config.clone() }]
+    {
+        let refused = reopen(other).unwrap_err();
+        assert!(matches!(refused, ConnectError::Shape { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn servers_that_may_lose_what_they_acknowledge_are_refused() {
+    let late = |configuration: String| configuration.replace("sync_interval: always", "sync_interval: \"2m\"");
+    let Some(node) = Cluster::start_single_with(late) else { return };
+    let config = config(&node);
+    let refused =
+        |sync| runtime().block_on(NatsStore::connect(&NatsConfig { sync, ..config.clone() })).map(|_| ()).unwrap_err();
+    assert!(matches!(refused(config.sync.clone()), ConnectError::NotSyncing(_)));
+    // There is a server, but it is no monitoring; and there is nobody.
+    for silent in [format!("http://{}", node.address(0)), "http://127.0.0.1:1".to_owned()] {
+        let unseen = refused(SyncCheck::Ask(vec![silent]));
+        assert!(matches!(unseen, ConnectError::SyncUnseen { seen: 0, needed: 1, .. }), "{unseen}");
+    }
+    let assumed = connect(&NatsConfig { sync: SyncCheck::Assume, ..config.clone() });
+    assert!(assumed.caveat().is_some());
+}
+
+#[test]
+fn servers_with_small_messages_are_refused() {
+    let small = |configuration: String| configuration.replace("max_payload: 8MB", "max_payload: 1MB");
+    let Some(node) = Cluster::start_single_with(small) else { return };
+    let refused = runtime().block_on(NatsStore::connect(&config(&node))).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, ConnectError::Payload(_)), "{refused}");
+}
