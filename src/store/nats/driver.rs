@@ -336,40 +336,57 @@ async fn refresh(log: &Log, refreshing: Vec<Refresh>) -> Result<(), StoreError> 
 }
 
 /// ```text
-/// barrier ──► confirmed: what is known is the newest
-///    └──► refused: milestone m, then read on ──► a message after m: all that was acknowledged before is known
-///                                     └──► none: barrier again
+/// milestone m ──► the last message, from a server that has m ──► known already: what is known is the newest
+///                                                          └──► a later one: read up to it
 /// ```
-///
-/// The barrier alone would do, but never end while others write without a pause.
 async fn find_newest(log: &Log) -> Result<(), StoreError> {
     let mut pauses = Pauses::new();
-    let mut milestone = None;
-    loop {
-        let reason = match log.engine.barrier(&log.subject, log.known().last).await {
-            Published::Landed(_) => return Ok(()),
+    let milestone = loop {
+        let reason = match log.engine.milestone(&log.subject).await {
+            Published::Landed(sequence) => break sequence,
             Published::Refused(error) => return Err(error),
             Published::Conflict => "others write".into(),
             Published::Unknown(reason) => reason,
         };
-        if milestone.is_none() {
-            milestone = match log.engine.milestone(&log.subject).await {
-                Published::Landed(sequence) => Some(sequence),
-                _ => None,
-            };
+        if !pauses.pause().await {
+            return Err(unrefreshed(&reason));
         }
-        let before = log.known();
+    };
+    let last = loop {
+        match log.engine.last_after(&log.subject, milestone).await {
+            Ok(last) => break last,
+            Err(NoAnswer(reason)) if !pauses.pause().await => return Err(unrefreshed(&reason)),
+            Err(NoAnswer(_)) => {}
+        }
+    };
+    match last {
+        Some(last) => learn_up_to(log, last, &mut pauses).await,
+        None if log.known().last > 0 => Err(deleted()),
+        None => Ok(()),
+    }
+}
+
+/// Reads on to `last`, which is there, and reports what is new.
+async fn learn_up_to(log: &Log, last: Message, pauses: &mut Pauses) -> Result<(), StoreError> {
+    if last.sequence <= log.known().last {
+        return Ok(());
+    }
+    let stored = decode(log, &last)?;
+    if log.known().fit(&stored) != Fit::Later {
+        return learn(log, vec![stored], Ours::Untouched);
+    }
+    while log.known().last < last.sequence {
+        let before = log.known().last;
         catch_up(log).await?;
-        if milestone.is_some_and(|milestone| log.known().last > milestone) {
-            return Ok(());
-        }
-        if log.known().last == before.last {
-            check_not_gone(log, &before).await?;
-            if !pauses.pause().await {
-                return Err(StoreError::Unknown(format!("the newest head did not become known: {reason}").into()));
-            }
+        if log.known().last == before && !pauses.pause().await {
+            return Err(unrefreshed("what is there cannot be read"));
         }
     }
+    Ok(())
+}
+
+fn unrefreshed(reason: &str) -> StoreError {
+    StoreError::Unknown(format!("the newest head did not become known: {reason}").into())
 }
 
 fn answer(refreshing: Vec<Refresh>, head: Head) {

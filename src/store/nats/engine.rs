@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! stream PREFIX_log_K     subjects PREFIX.log.K.STREAM            one for each life of an S2 stream
-//!                                  PREFIX.barrier.K.GATEWAY       see `Engine::barrier`
+//!                                  PREFIX.barrier.K.GATEWAY       see `Engine::milestone`
 //! stream KV_PREFIX_meta   subjects $KV.PREFIX_meta.KEY            the meta table
 //! ```
 
@@ -39,7 +39,6 @@ const ENDS_KEPT_FOR: &str = "24h";
 /// Bytes that a message's headers and its protocol line take, or more.
 pub(super) const HEADERS_BOUND: usize = 1024;
 
-const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const ROLLUP: &str = "Nats-Rollup";
 const TTL: &str = "Nats-TTL";
 
@@ -226,26 +225,36 @@ impl Engine {
         self.publish_if(subject.name.clone(), payload, headers).await
     }
 
-    /// Asks a majority whether the last message of `subject` is number `last`. If it says so, that was the last one at
-    /// some time between question and answer.
+    /// Publishes a message on a subject of this gateway's own, which keeps only the newest: whatever was acknowledged
+    /// before this call has a lower number, because a majority took it.
     ///
-    /// A leader's word is not enough for that: one that was cut off or stopped may answer before it learns that there is
-    /// another one. So this is a message, too, on a subject of this gateway's own, which keeps only the newest.
-    pub(super) async fn barrier(&self, subject: &Subject, last: u64) -> Published {
-        let mut headers = expecting(last);
-        headers.insert(EXPECTED_SUBJECT, subject.name.as_str());
-        self.publish_barrier(subject, headers).await
-    }
-
-    /// Publishes a message that expects nothing: whatever was acknowledged before this call has a lower number.
+    /// It expects nothing. One that expected the last message of the stream's subject would be an answer by itself, but
+    /// the engine refuses publications on a subject while it works on another one that expects something of it.
     pub(super) async fn milestone(&self, subject: &Subject) -> Published {
-        self.publish_barrier(subject, HeaderMap::new()).await
+        let mut headers = HeaderMap::new();
+        headers.insert(ROLLUP, "sub");
+        self.publish_if(self.milestones(subject), Bytes::new(), headers).await
     }
 
-    async fn publish_barrier(&self, subject: &Subject, mut headers: HeaderMap) -> Published {
-        headers.insert(ROLLUP, "sub");
-        let own = format!("{}.barrier.{}.{:016x}", self.names.prefix, subject.shard, self.writer);
-        self.publish_if(own, Bytes::new(), headers).await
+    fn milestones(&self, subject: &Subject) -> String {
+        format!("{}.barrier.{}.{:016x}", self.names.prefix, subject.shard, self.writer)
+    }
+
+    /// The last message of `subject` as a server knows it that has `milestone` already.
+    ///
+    /// Leaders are not asked: one that was cut off or stopped may answer before it learns that there is another one. Here
+    /// one server says both at once, what is last on the subject and that it is far enough.
+    pub(super) async fn last_after(&self, subject: &Subject, milestone: u64) -> Result<Option<Message>, NoAnswer> {
+        let own = self.milestones(subject);
+        let request = format!(r#"{{"multi_last":["{}","{own}"],"batch":2}}"#, subject.name);
+        let (of_own, of_stream): (Vec<_>, Vec<_>) =
+            self.ask_for_several(subject, request).await?.into_iter().partition(|(name, _)| *name == own);
+        match of_own.first() {
+            Some((_, message)) if message.sequence >= milestone => {
+                Ok(of_stream.into_iter().next().map(|(_, message)| message))
+            }
+            _ => Err(NoAnswer("a server lags".into())),
+        }
     }
 
     pub(super) async fn publish_if(&self, subject: String, payload: Bytes, headers: HeaderMap) -> Published {
@@ -304,15 +313,21 @@ impl Engine {
         count: usize,
         bytes: usize,
     ) -> Result<Vec<Message>, NoAnswer> {
-        let answer = self.client.new_inbox();
-        let failed = |error: String| NoAnswer(format!("reading in batches: {error}"));
-        let mut answers = self.client.subscribe(answer.clone()).await.map_err(|error| failed(error.to_string()))?;
-        let question = format!("$JS.API.DIRECT.GET.{}", subject.stream);
         let request = format!(
             r#"{{"seq":{from},"next_by_subj":"{}","batch":{count},"max_bytes":{}}}"#,
             subject.name,
             bytes.clamp(1, 1 << 30)
         );
+        let messages = self.ask_for_several(subject, request).await?;
+        Ok(messages.into_iter().map(|(_, message)| message).collect())
+    }
+
+    /// The messages that `request` asks any server for, with their subjects.
+    async fn ask_for_several(&self, subject: &Subject, request: String) -> Result<Vec<(String, Message)>, NoAnswer> {
+        let answer = self.client.new_inbox();
+        let failed = |error: String| NoAnswer(format!("reading in batches: {error}"));
+        let mut answers = self.client.subscribe(answer.clone()).await.map_err(|error| failed(error.to_string()))?;
+        let question = format!("$JS.API.DIRECT.GET.{}", subject.stream);
         let asked = self.client.publish_with_reply(question, answer, request.into()).await;
         asked.map_err(|error| failed(error.to_string()))?;
         let mut messages = Vec::new();
@@ -326,10 +341,7 @@ impl Engine {
                 // The end of the batch, or nothing there.
                 Some(204 | 404) => return Ok(messages),
                 Some(status) => return Err(failed(format!("status {status}"))),
-                None => messages.push(Message {
-                    sequence: sequence_of(&answer).ok_or_else(|| failed("a message without a number".into()))?,
-                    payload: answer.payload,
-                }),
+                None => messages.push(numbered(answer).ok_or_else(|| failed("a message without a number".into()))?),
             }
         }
     }
@@ -357,8 +369,12 @@ pub(super) fn expecting(last: u64) -> HeaderMap {
     headers
 }
 
-fn sequence_of(message: &async_nats::Message) -> Option<u64> {
-    message.headers.as_ref()?.get(header::NATS_SEQUENCE)?.as_str().parse().ok()
+/// A message as it was stored, with its subject.
+fn numbered(message: async_nats::Message) -> Option<(String, Message)> {
+    let headers = message.headers.as_ref()?;
+    let sequence = headers.get(header::NATS_SEQUENCE)?.as_str().parse().ok()?;
+    let subject = headers.get(header::NATS_SUBJECT)?.as_str().to_owned();
+    Some((subject, Message { sequence, payload: message.payload }))
 }
 
 /// What the answer to a publication means. Only what the engine says before it does anything is taken for a refusal.
