@@ -48,7 +48,7 @@
 //!   come in as parameters.
 //! * prost and serde_json are named only in `wire`; hyper, h2 and rustls only in `server` and `client`, which do not
 //!   import each other.
-//! * `store` knows durability and no rule of the protocol. Each engine's crate is named only in its own file there.
+//! * `store` knows durability and no rule of the protocol. Each engine's crate is named only in its own folder there.
 //! * The ciphers' crates are named only in `encryption`. Keys are printed nowhere and stored nowhere.
 //! * `streams` is the only place that joins rules and storage.
 //! * `auth` is the only place that draws and hashes secrets; what is to be kept out of sight is a `Secret` of `types`.

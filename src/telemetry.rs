@@ -4,6 +4,7 @@ mod latency;
 mod sharded;
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -48,6 +49,7 @@ pub struct Telemetry {
     memory: IntGaugeVec,
     memory_limit: IntGaugeVec,
     disk: OnceLock<IntGauge>,
+    store: Mutex<HashMap<&'static str, IntCounter>>,
 }
 
 /// One for what comes in and one for what goes out.
@@ -177,6 +179,7 @@ impl Telemetry {
             memory: gauges(&registry, "s2s_memory_bytes", "Memory taken of the budget, by share.", "share"),
             memory_limit: gauges(&registry, "s2s_memory_limit_bytes", "The shares of the budget.", "share"),
             disk: OnceLock::new(),
+            store: Mutex::default(),
             registry,
         }
     }
@@ -256,6 +259,13 @@ impl Telemetry {
         for (family, bytes) in [(&self.memory, used), (&self.memory_limit, limit)] {
             family.with_label_values(&[purpose]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+    }
+
+    /// The store counted up to `total` of something, under a name that nothing else has. Shown from the first call on.
+    pub fn store_count(&self, name: &'static str, help: &'static str, total: u64) {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = store.entry(name).or_insert_with(|| register(&self.registry, IntCounter::new(name, help)));
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// All counters as Prometheus reads them; `open_streams` is what only the caller knows.
@@ -346,11 +356,14 @@ mod tests {
         assert!(!text.contains("s2s_store_disk_bytes"), "there may be no disk");
         drop(session);
         telemetry.disk_used(9);
+        telemetry.store_count("s2s_store_somethings_total", "Somethings.", 3);
+        telemetry.store_count("s2s_store_somethings_total", "Somethings.", 5);
         telemetry.memory(MemoryUse { purpose: "recent", used: 3, limit: 8 });
         let text = String::from_utf8(telemetry.render(0)).unwrap();
         assert!(text.contains("s2s_sessions_open{kind=\"append\"} 0"));
         assert!(text.contains("s2s_store_disk_bytes 9"));
         assert!(text.contains("s2s_memory_bytes{share=\"recent\"} 3"));
         assert!(text.contains("s2s_memory_limit_bytes{share=\"recent\"} 8"));
+        assert!(text.contains("s2s_store_somethings_total 5"));
     }
 }

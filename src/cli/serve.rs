@@ -21,7 +21,7 @@ use crate::{
     clock::SystemClock,
     config::{ServeConfig, StoreConfig, root_token},
     server::{Certificate, Server},
-    store::{DiskStore, MemoryStore, Store},
+    store::{DiskStore, MemoryStore, NatsStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
     types::{MemoryShares, Secret},
@@ -37,11 +37,12 @@ Examples:
   s2s-gateway serve --tls-self-signed --listen 127.0.0.1:8443
   s2s-gateway serve --tls-cert cert.pem --tls-key key.pem --listen 0.0.0.0:443 --auth \\
     --root-token-file root-token.txt
+  s2s-gateway serve --nats nats://10.0.0.1:4222,nats://10.0.0.2:4222,nats://10.0.0.3:4222
 
-What was acknowledged is on the disk, in --data-dir, or with --memory in memory
-until the gateway ends. On SIGTERM or Ctrl-C it stops accepting, tells its
-clients to move, lets sessions go on for --drain-timeout and ends. A second
-signal ends it at once.";
+What was acknowledged is on the disk, in --data-dir, with --nats on the disks of
+a majority of its servers, or with --memory in memory until the gateway ends. On
+SIGTERM or Ctrl-C it stops accepting, tells its clients to move, lets sessions
+go on for --drain-timeout and ends. A second signal ends it at once.";
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
@@ -55,7 +56,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
     let tls = config.server.tls.clone();
     let access = Access::of(&config.server.auth);
-    let store = open_store(&config.store, config.memory)?;
+    let store = open_store(&config.store, config.memory).await?;
     let usage = UsageConfig { max_range: config.metrics_range, ..UsageConfig::default() };
     let limits = StreamsConfig { memory: config.memory, usage, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
@@ -86,8 +87,12 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
-pub(super) fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
+pub(super) async fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
     match config {
+        StoreConfig::Nats(config) => match NatsStore::connect(config).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(CliError::Start(error.to_string())),
+        },
         StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
         StoreConfig::Disk(directory) => match DiskStore::open(directory, memory) {
             Ok(store) => Ok(Arc::new(store)),
@@ -191,6 +196,7 @@ fn whereabouts(store: &StoreConfig) -> String {
     match store {
         StoreConfig::Disk(directory) => format!("The log is in {}.", directory.display()),
         StoreConfig::Memory(_) => "The log is in memory: it is lost when this process ends.".into(),
+        StoreConfig::Nats(nats) => format!("The log is in NATS, at {}.", nats.servers.join(", ")),
     }
 }
 

@@ -12,6 +12,7 @@ mod connect;
 mod endpoint;
 mod listing;
 mod names;
+mod nats;
 mod quantity;
 mod read;
 mod serve;

@@ -9,10 +9,11 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigError, parse_duration, parse_size};
+use super::{ConfigError, nats::NatsArgs, parse_duration, parse_size};
 use crate::{
     auth::AuthConfig,
     server::{BasinHost, Certificate, Cors, ServerConfig},
+    store::NatsConfig,
     types::{EmptySecret, LocationName, MemoryShares, Secret, limits::MAX_BATCH_METERED},
 };
 
@@ -56,6 +57,9 @@ pub struct ServeArgs {
     /// With --memory: memory for the records of all streams; appends fail when it is used up [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
+
+    #[command(flatten)]
+    nats: NatsArgs,
 
     /// Memory for appends in flight, recent records, caches and what sessions hold, beside what --memory keeps
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
@@ -128,6 +132,8 @@ pub enum StoreConfig {
     Disk(PathBuf),
     /// In memory, in at most so many bytes of it.
     Memory(usize),
+    /// In NATS, together with other gateways.
+    Nats(NatsConfig),
 }
 
 impl ServeArgs {
@@ -185,6 +191,12 @@ impl ServeArgs {
     }
 
     fn store(&self) -> Result<StoreConfig, ConfigError> {
+        if let Some(nats) = self.nats.resolve()? {
+            return match (self.memory, &self.data_dir, &self.memory_limit) {
+                (false, None, None) => Ok(StoreConfig::Nats(nats)),
+                _ => Err(ConfigError::alone("--nats", "cannot be used with --memory or --data-dir")),
+            };
+        }
         match (self.memory, &self.data_dir, &self.memory_limit) {
             (true, Some(_), _) => Err(ConfigError::alone("--memory", "cannot be used with --data-dir")),
             (true, None, None) => Ok(StoreConfig::Memory(DEFAULT_MEMORY_LIMIT)),
@@ -286,6 +298,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::store::SyncCheck;
 
     #[derive(Parser)]
     struct Said {
@@ -295,7 +308,8 @@ mod tests {
 
     fn resolve(words: &str) -> Result<ServeConfig, ConfigError> {
         // Most cases are about something else, and need no home of whoever runs them.
-        let store = if words.contains("--memory") || words.contains("--data-dir") { "" } else { "--memory" };
+        let elsewhere = ["--memory", "--data-dir", "--nats"].iter().any(|flag| words.contains(flag));
+        let store = if elsewhere { "" } else { "--memory" };
         let words = ["serve"].into_iter().chain(words.split_whitespace()).chain(store.split_whitespace());
         Said::try_parse_from(words).expect("grammatical").args.resolve()
     }
@@ -383,6 +397,27 @@ mod tests {
     }
 
     #[test]
+    fn streams_are_kept_in_nats_together_with_others() {
+        let nats = |words: &str| match resolve(words).unwrap().store {
+            StoreConfig::Nats(nats) => nats,
+            other => panic!("{other:?}"),
+        };
+        let plain = nats("--nats nats://a:4222,nats://b:4222");
+        assert_eq!(plain.servers, ["nats://a:4222", "nats://b:4222"]);
+        assert_eq!((plain.prefix.as_str(), plain.shards, plain.replicas), ("s2s", None, None));
+        assert_eq!(plain.sync, SyncCheck::Ask(Vec::new()));
+        let full = nats(
+            "--nats a --nats b --nats-credentials c --nats-ca d --nats-prefix p-1 --nats-shards 16 --nats-replicas 5 \
+             --nats-monitor http://a:1,http://b:1",
+        );
+        assert_eq!(full.servers, ["a", "b"]);
+        assert_eq!((full.credentials, full.ca), (Some("c".into()), Some("d".into())));
+        assert_eq!((full.prefix.as_str(), full.shards, full.replicas), ("p-1", Some(16), Some(5)));
+        assert_eq!(full.sync, SyncCheck::Ask(vec!["http://a:1".into(), "http://b:1".into()]));
+        assert_eq!(nats("--nats a --nats-assume-synced").sync, SyncCheck::Assume);
+    }
+
+    #[test]
     fn errors_name_flag_and_value() {
         for (words, flag, value) in [
             ("--listen 8080", "--listen", Some("8080")),
@@ -394,6 +429,14 @@ mod tests {
             ("--memory-limit 1GiB --data-dir d", "--memory-limit", None),
             ("--memory --data-dir d", "--memory", None),
             ("--memory-budget 31MiB", "--memory-budget", Some("31MiB")),
+            ("--memory --nats a", "--nats", None),
+            ("--data-dir d --nats a", "--nats", None),
+            ("--nats a --nats-prefix a.b", "--nats-prefix", Some("a.b")),
+            ("--nats a --nats-shards 0", "--nats-shards", Some("0")),
+            ("--nats a --nats-replicas 2", "--nats-replicas", Some("2")),
+            ("--nats a --nats-assume-synced --nats-monitor m", "--nats-assume-synced", None),
+            ("--memory --nats-shards 3", "--nats-shards", None),
+            ("--memory --nats-assume-synced", "--nats-assume-synced", None),
             ("--drain-timeout 20", "--drain-timeout", Some("20")),
             ("--metrics-range long", "--metrics-range", Some("long")),
             ("--basin-host a..b", "--basin-host", Some("a..b")),

@@ -82,7 +82,10 @@ impl Gateway {
 
     fn health(&self) -> Response<Body> {
         match self.streams.health() {
-            Ok(()) => respond::text(StatusCode::OK, "text/plain", "OK"),
+            Ok(()) => {
+                let caveat = self.streams.store().caveat().map_or_else(String::new, |caveat| format!("\n{caveat}"));
+                respond::text(StatusCode::OK, "text/plain", format!("OK{caveat}"))
+            }
             Err(error) => respond::text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", error.to_string()),
         }
     }
@@ -94,6 +97,9 @@ impl Gateway {
         }
         let pages = MemoryUse { purpose: "pages", used: self.pages.used(), limit: self.streams.memory_shares().pages };
         self.streams.memory_used().into_iter().chain([pages]).for_each(|used| self.telemetry.memory(used));
+        for count in self.streams.store().counted() {
+            self.telemetry.store_count(count.name, count.help, count.value);
+        }
         let text = self.telemetry.render(self.streams.open_count());
         respond::text(StatusCode::OK, telemetry::CONTENT_TYPE, text)
     }

@@ -19,10 +19,12 @@
 //! * **Others may write too**, where the store is [`Sharing::Shared`]: another process then appends to the same stream.
 //!   The log says so ([`CommitSink::overtaken`], [`CommitSink::arrived`]), and [`StreamLog::refresh`] asks for the newest.
 
+mod batch_bytes;
 #[cfg(test)]
 mod contract;
 mod disk;
 mod memory;
+mod nats;
 #[cfg(test)]
 pub(crate) mod shared_memory;
 
@@ -34,6 +36,7 @@ use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
 pub use disk::{DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
+pub use nats::{ConnectError, NatsConfig, NatsStore, SyncCheck};
 
 /// What the calls that may take their time return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -82,8 +85,29 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// What an operator should know of how far this store can be trusted; nothing if it is as the contract says.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the store counts of its own work, since it was opened.
+    fn counted(&self) -> Vec<StoreCount> {
+        Vec::new()
+    }
+
     /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
+}
+
+/// Something that a store counts. It only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreCount {
+    /// As Prometheus names it.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How many.
+    pub value: u64,
 }
 
 /// A log just opened, and the durable head it was found with.

@@ -63,7 +63,7 @@ impl Target {
 
     async fn start_in_process(config: &StoreConfig, directory: Option<PathBuf>) -> Result<Self, CliError> {
         let start = |error: &dyn std::fmt::Display| CliError::Start(error.to_string());
-        let store = open_store(config, MemoryShares::default())?;
+        let store = open_store(config, MemoryShares::default()).await?;
         let streams = Streams::new(store, Arc::new(SystemClock), StreamsConfig::default());
         let server =
             Server::bind(server_config(), streams, Arc::new(Telemetry::new())).await.map_err(|error| start(&error))?;
@@ -78,6 +78,7 @@ impl Target {
         let kept = match config {
             StoreConfig::Memory(_) => "memory".into(),
             StoreConfig::Disk(directory) => directory.display().to_string(),
+            StoreConfig::Nats(nats) => nats.servers.join(","),
         };
         Ok(Self {
             endpoint: args.resolve()?,
