@@ -82,7 +82,6 @@ fn racing_gateways_write_each_record_once() {
         acked
             .iter()
             .for_each(|(number, body)| assert_eq!(&all[number.get() as usize], body, "where it was acknowledged"));
-        assert!(state.overtaken + state.arrivals > 0, "{name} met the other one");
     }
     assert!(count(&first, "s2s_nats_conflicts_total") + count(&second, "s2s_nats_conflicts_total") > 0);
 }
