@@ -19,10 +19,12 @@
 //! * **Others may write too**, where the store is [`Sharing::Shared`]: another process then appends to the same stream.
 //!   The log says so ([`CommitSink::overtaken`], [`CommitSink::arrived`]), and [`StreamLog::refresh`] asks for the newest.
 
+mod batch_bytes;
 #[cfg(test)]
 mod contract;
 mod disk;
 mod memory;
+mod nats;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -32,6 +34,7 @@ use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
 pub use disk::{DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
+pub use nats::{ConnectError, NatsConfig, NatsCounts, NatsStore, SyncCheck};
 
 /// What the calls that may take their time return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -2,7 +2,7 @@
 //!
 //! They run with the configuration that operators are told to use (`deploy/nats/nats.conf`). They end when the test does.
 //! Nothing waits for a fixed time: what is waited for is asked for, again and again, until a deadline.
-#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part of this, from wherever it is")]
 
 use std::{
     env,
@@ -38,6 +38,8 @@ struct Node {
     ports: Ports,
     store: PathBuf,
     process: Option<Child>,
+    /// Ends the server when this process does, however it ends.
+    watcher: Option<Child>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +92,7 @@ impl Cluster {
             ports: Ports { clients: ports[0], monitoring: ports[1], routes: ports[2] },
             store: folder.path().join(format!("n{}", i + 1)),
             process: None,
+            watcher: None,
         });
         let nodes: Vec<_> = nodes.collect();
         let routes_of = |from| (0..count).map(|to| route(from, to, nodes[to].ports.routes)).collect();
@@ -113,7 +116,9 @@ impl Cluster {
         for (i, route) in routes.iter().enumerate() {
             command.env(format!("NATS_ROUTE_{}", i + 1), route);
         }
-        node.process = Some(command.spawn().map_err(|error| error.to_string())?);
+        let process = command.spawn().map_err(|error| error.to_string())?;
+        node.watcher = Some(watch(&process));
+        node.process = Some(process);
         Ok(())
     }
 
@@ -147,6 +152,11 @@ impl Cluster {
         if let Some(mut process) = self.nodes[i].process.take() {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        // After this its number may be another process's.
+        if let Some(mut watcher) = self.nodes[i].watcher.take() {
+            let _ = watcher.kill();
+            let _ = watcher.wait();
         }
     }
 
@@ -245,12 +255,19 @@ impl Drop for Cluster {
     }
 }
 
+/// Waits for the end of its input, which comes when this process ends, and then ends `process`.
+fn watch(process: &Child) -> Child {
+    let script = format!("cat >/dev/null; kill -9 {}", process.id());
+    Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// Every node listens where others connect.
 fn direct(_from: usize, _to: usize, port: u16) -> u16 {
     port
 }
 
-/// The configuration that operators are told to use, with no other routes than those in it; without its cluster for a node on its own.
+/// The configuration that operators are told to use, with no other routes than those in it, and without its cluster for a
+/// node on its own.
 fn configuration(nodes: usize) -> String {
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nats/nats.conf");
     let text = fs::read_to_string(reference).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE]
-//!        value   [version 1][checksum 8 LE][count][len, metered, time since the one before]*count[records]
+//!        value   [version 1][checksum 8 LE][batch]                    as `batch_bytes` writes it
 //! head   key     [stream id 16]
 //!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token 0..=36]
 //! meta   value   [version of the row 8 LE][value]
@@ -11,15 +11,16 @@
 //! * What a search needs to know of a batch stands in its key, because the engine keeps values apart from keys: seeking
 //!   by time, counting and trimming read no record.
 //! * `metered before` counts the log's records from its first on, so that sizes of ranges are differences.
-//! * Numbers of the index are varints; the first record's time counts from zero. The metered size must be kept, because
-//!   it cannot be told from an encrypted record.
 //! * A checksum (XXH3, 64 bits) covers all that follows it and, by its seed, the key: a value under another key's name is
 //!   as wrong as one with a flipped bit.
 
 use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::types::{Batch, FencingToken, Head, Position, SeqNum, StoredEntry, Timestamp, layout};
+use crate::{
+    store::batch_bytes,
+    types::{Batch, FencingToken, Head, Position, SeqNum, Timestamp},
+};
 
 /// Of batches and heads. What is stored with another version is not read.
 const VERSION: u8 = 1;
@@ -115,43 +116,20 @@ pub(super) fn encode_batch(key: &BatchKey, batch: &Batch) -> Bytes {
     let index_len = 16 + 8 * batch.len();
     let mut value = Vec::with_capacity(COVER_LEN + index_len + batch.records_bytes().len());
     value.put_bytes(0, COVER_LEN);
-    layout::put_varint(&mut value, batch.len() as u64);
-    let mut before = 0;
-    for entry in batch.stored_index() {
-        layout::put_varint(&mut value, u64::from(entry.len));
-        layout::put_varint(&mut value, u64::from(entry.metered));
-        layout::put_varint(&mut value, entry.timestamp.get() - before);
-        before = entry.timestamp.get();
-    }
-    value.put_slice(batch.records_bytes());
+    batch_bytes::put(&mut value, batch);
     cover(&mut value, &key.to_bytes());
     value.into()
 }
 
 /// The batch of a key and its value, which it shares.
 pub(super) fn decode_batch(key: &BatchKey, value: Bytes) -> Result<Batch, Damage> {
-    let mut rest = uncover(&value, &key.to_bytes())?;
-    let index = take_index(&mut rest).ok_or(Damage::Malformed)?;
-    let records = value.slice(value.len() - rest.len()..);
-    let batch = Batch::from_stored(key.first, records, index.into_iter()).ok_or(Damage::Malformed)?;
-    match batch.end().timestamp == key.last_timestamp {
+    uncover(&value, &key.to_bytes())?;
+    let mut rest = value.slice(COVER_LEN..);
+    let batch = batch_bytes::take(key.first, &mut rest).ok_or(Damage::Malformed)?;
+    match rest.is_empty() && batch.end().timestamp == key.last_timestamp {
         true => Ok(batch),
         false => Err(Damage::Malformed),
     }
-}
-
-fn take_index(rest: &mut &[u8]) -> Option<Vec<StoredEntry>> {
-    let count = usize::try_from(layout::take_varint(rest)?).ok()?;
-    // An entry takes at least three bytes, which bounds what is set aside for a count that is wrong.
-    let mut index = Vec::with_capacity(count.min(rest.len() / 3));
-    let mut before = 0u64;
-    for _ in 0..count {
-        let len = u32::try_from(layout::take_varint(rest)?).ok()?;
-        let metered = u32::try_from(layout::take_varint(rest)?).ok()?;
-        before = before.checked_add(layout::take_varint(rest)?)?;
-        index.push(StoredEntry { timestamp: Timestamp::new(before), len, metered });
-    }
-    Some(index)
 }
 
 impl StoredHead {
@@ -364,7 +342,7 @@ mod tests {
             let (key, ..) = stored();
             prop_assert!(decode_batch(&key, bytes.clone().into()).is_err());
             // Past the checksum as well.
-            let _ = take_index(&mut &bytes[..]);
+            let _ = batch_bytes::take(SeqNum::FIRST, &mut bytes.clone().into());
         }
     }
 }

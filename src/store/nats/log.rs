@@ -1,0 +1,403 @@
+//! The log of one stream: what was accepted, how far it is durable, and what is to be done next. The doing is `driver`'s.
+//!
+//! ```text
+//!            append                    resume_at
+//!              │                           ▲
+//!   Open ──────┼──► waiting ──► driver     │        one message at a time; what comes meanwhile waits for the next
+//!              │                  │        │
+//!   Moving ────┴──► forgotten     └─► another was first
+//!   Ended ────────► refused
+//! ```
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, Weak},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    chain::{Known, Place, Released},
+    driver,
+    engine::{Engine, Message, Subject},
+    envelope::{self, Committed, FRONT_BOUND},
+    following::Following,
+    locked,
+    places::Places,
+    reading,
+};
+use crate::{
+    store::{Commit, CommitSink, Listening, StoreError, StoreFuture, StreamLog},
+    types::{Batch, Head, Position, SeqNum, StreamId, Timestamp},
+};
+
+/// Bytes of messages that a consumer may bring before they are looked at; beyond that they are read again.
+const MOST_DELIVERED: usize = 32 * 1024 * 1024;
+
+/// What everybody who works on a log knows of it.
+pub(super) struct Log {
+    pub(super) engine: Arc<Engine>,
+    pub(super) stream: StreamId,
+    pub(super) subject: Subject,
+    pub(super) sink: Arc<dyn CommitSink>,
+    state: Mutex<State>,
+    places: Mutex<Places>,
+    /// Told when there is nothing left to do.
+    settled: Notify,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Where the next append begins.
+    pub(super) tail: SeqNum,
+    pub(super) known: Known,
+    /// Accepted, in order, and not yet published.
+    pub(super) waiting: VecDeque<Committed>,
+    refreshing: Vec<Refresh>,
+    delivered: VecDeque<Message>,
+    delivered_bytes: usize,
+    /// Whether there is a driver.
+    driven: bool,
+}
+
+/// What becomes of appends.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// They wait to be published.
+    Open,
+    /// Another process was first, or its commit is on its way to the sink: they are forgotten, until the sink goes on
+    /// from where that left the log.
+    Moving {
+        /// Where an append begins that comes after the sink heard of the commit, unless one was forgotten.
+        resumes: Option<SeqNum>,
+    },
+    /// They are refused.
+    Ended(StoreError),
+}
+
+/// Someone who waits for the newest head.
+pub(super) type Refresh = oneshot::Sender<Result<Head, StoreError>>;
+
+/// What the driver does next.
+pub(super) enum Work {
+    /// To look at what a consumer brought.
+    Look(VecDeque<Message>),
+    /// To publish these, and tell those who wait for the head.
+    Commit(Vec<Committed>, Vec<Refresh>),
+    /// To find out the head for those who wait for it.
+    Refresh(Vec<Refresh>),
+}
+
+impl Log {
+    pub(super) fn new(engine: Arc<Engine>, stream: StreamId, sink: Arc<dyn CommitSink>, known: Known) -> Arc<Self> {
+        let subject = engine.names.subject(stream);
+        let state = State {
+            phase: Phase::Open,
+            tail: known.head.tail.seq_num,
+            known,
+            waiting: VecDeque::new(),
+            refreshing: Vec::new(),
+            delivered: VecDeque::new(),
+            delivered_bytes: 0,
+            driven: false,
+        };
+        Arc::new(Self {
+            engine,
+            stream,
+            subject,
+            sink,
+            state: Mutex::new(state),
+            places: Mutex::default(),
+            settled: Notify::new(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.lock().known
+    }
+
+    pub(super) fn places(&self) -> MutexGuard<'_, Places> {
+        locked(&self.places)
+    }
+
+    /// Remembers where a message lies.
+    pub(super) fn note_place(&self, place: Place) {
+        self.places().insert(place);
+    }
+
+    /// Lets go of what `released` says.
+    pub(super) fn release(&self, released: Released) {
+        self.lock().known.release(released);
+        self.places().forget_before(released.to);
+    }
+
+    /// Lets go of everything up to the tail that `known` has.
+    pub(super) fn release_up_to(&self, known: &Known) {
+        let mut all = *known;
+        all.release_all();
+        self.release(all.released());
+    }
+
+    /// Takes no more appends; what was accepted is still published.
+    pub(super) fn end(&self, reason: StoreError) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.phase = Phase::Ended(reason);
+        }
+    }
+
+    /// Waits until what was accepted is reported.
+    pub(super) async fn settle(&self) {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if !self.lock().driven {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// What a consumer brought.
+    pub(super) fn deliver(self: &Arc<Self>, message: Message) {
+        let mut state = self.lock();
+        if message.sequence <= state.known.last || matches!(state.phase, Phase::Ended(_)) {
+            return;
+        }
+        // What is not kept leaves a gap, which is read again when the next message shows it.
+        if state.delivered_bytes + message.payload.len() <= MOST_DELIVERED || state.delivered.is_empty() {
+            state.delivered_bytes += message.payload.len();
+            state.delivered.push_back(message);
+        }
+        self.drive(state);
+    }
+
+    /// Sees to it that someone does what is to be done.
+    fn drive(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if !state.driven {
+            state.driven = true;
+            drop(state);
+            self.engine.runtime.spawn(driver::drive(self.clone()));
+        }
+    }
+
+    /// What is to be done next. If that is nothing, the driver must end.
+    pub(super) fn next_work(&self) -> Option<Work> {
+        let mut state = self.lock();
+        let work = state.next_work(self.engine.message_limit());
+        if work.is_none() {
+            state.driven = false;
+            drop(state);
+            self.settled.notify_waiters();
+        }
+        work
+    }
+}
+
+impl State {
+    fn next_work(&mut self, message_limit: usize) -> Option<Work> {
+        if !self.delivered.is_empty() {
+            self.delivered_bytes = 0;
+            return Some(Work::Look(std::mem::take(&mut self.delivered)));
+        }
+        let refreshing = std::mem::take(&mut self.refreshing);
+        if !self.waiting.is_empty() {
+            return Some(Work::Commit(self.take_for_one_message(message_limit), refreshing));
+        }
+        (!refreshing.is_empty()).then_some(Work::Refresh(refreshing))
+    }
+
+    /// As many of those that wait as go into one message; at least one.
+    fn take_for_one_message(&mut self, limit: usize) -> Vec<Committed> {
+        let mut len = FRONT_BOUND;
+        let fits = |(batch, _): &&Committed| {
+            len += envelope::len_bound(batch);
+            len <= limit
+        };
+        let count = self.waiting.iter().take_while(fits).count().max(1);
+        self.waiting.drain(..count).collect()
+    }
+
+    /// These still wait.
+    pub(super) fn put_back(&mut self, refreshing: Vec<Refresh>) {
+        self.refreshing.extend(refreshing);
+    }
+
+    /// Nothing of what waits will be done.
+    pub(super) fn forget_all(&mut self, reason: &StoreError) {
+        self.waiting.clear();
+        self.delivered.clear();
+        self.delivered_bytes = 0;
+        for refresh in self.refreshing.drain(..) {
+            let _ = refresh.send(Err(reason.clone()));
+        }
+    }
+
+    /// The sink is about to hear of a commit that left `head`. `false` if something was accepted here, so that it is to
+    /// hear that it was overtaken instead.
+    pub(super) fn begin_arrival(&mut self, head: Head) -> bool {
+        match self.phase {
+            Phase::Open if self.waiting.is_empty() => {
+                self.phase = Phase::Moving { resumes: Some(head.tail.seq_num) };
+                self.tail = head.tail.seq_num;
+                true
+            }
+            Phase::Ended(_) if self.waiting.is_empty() => true,
+            _ => false,
+        }
+    }
+
+    /// The sink has heard of it. One that accepted something meanwhile has said where it goes on.
+    pub(super) fn finish_arrival(&mut self) {
+        if let Phase::Moving { resumes: Some(_) } = self.phase {
+            self.phase = Phase::Open;
+        }
+    }
+
+    /// The sink is about to hear that another process was first.
+    pub(super) fn begin_overtaken(&mut self) {
+        self.waiting.clear();
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = Phase::Moving { resumes: None };
+        }
+    }
+
+    /// Accepts a batch, or forgets it.
+    fn accept(&mut self, batch: Batch, head: Head) -> Result<(), StoreError> {
+        match &mut self.phase {
+            Phase::Ended(reason) => return Err(reason.clone()),
+            Phase::Open => check_position(&batch, self.tail)?,
+            Phase::Moving { resumes } if *resumes == Some(batch.first_seq_num()) => self.phase = Phase::Open,
+            Phase::Moving { resumes } => {
+                *resumes = None;
+                return Ok(());
+            }
+        }
+        self.tail = batch.end().seq_num;
+        self.waiting.push_back((batch, head));
+        Ok(())
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for refresh in self.refreshing.drain(..) {
+            let _ = refresh.send(Err(StoreError::Closed("the log was closed".into())));
+        }
+    }
+}
+
+/// The log as those who use the store see it.
+pub(super) struct NatsLog {
+    log: Arc<Log>,
+    following: Following,
+}
+
+impl NatsLog {
+    pub(super) fn new(log: Arc<Log>) -> Self {
+        Self { following: Following::of(&log), log }
+    }
+}
+
+impl StreamLog for NatsLog {
+    fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError> {
+        self.log.engine.check_open()?;
+        if FRONT_BOUND + envelope::len_bound(&batch) > self.log.engine.message_limit() {
+            return Err(StoreError::NotDone("the batch does not fit into one message of NATS".into()));
+        }
+        let mut state = self.log.lock();
+        state.accept(batch, head)?;
+        if !state.waiting.is_empty() {
+            self.log.drive(state);
+        }
+        Ok(Commit::Pending)
+    }
+
+    fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>> {
+        let log = self.log.clone();
+        Box::pin(self.log.engine.run(async move { reading::read(&log, from, budget).await }))
+    }
+
+    fn seek(&self, from: SeqNum, timestamp: Timestamp) -> StoreFuture<'_, Option<Position>> {
+        let log = self.log.clone();
+        Box::pin(self.log.engine.run(async move { reading::seek(&log, from, timestamp).await }))
+    }
+
+    fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
+        let log = self.log.clone();
+        Box::pin(self.log.engine.run(async move { reading::trim(&log, to).await }))
+    }
+
+    fn refresh(&self) -> StoreFuture<'_, Head> {
+        let (done, answer) = oneshot::channel();
+        let mut state = self.log.lock();
+        if let Phase::Ended(reason) = &state.phase {
+            let _ = done.send(Err(reason.clone()));
+        } else {
+            state.refreshing.push(done);
+            self.log.drive(state);
+        }
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("the log was closed meanwhile".into())))
+        })
+    }
+
+    fn listen(&self, listening: Listening) {
+        match listening {
+            Listening::Following => self.following.begin(),
+            Listening::Idle => self.following.end(),
+        }
+    }
+
+    fn resume_at(&self, tail: SeqNum) {
+        let mut state = self.log.lock();
+        if matches!(state.phase, Phase::Ended(_)) {
+            return;
+        }
+        state.phase = Phase::Open;
+        state.tail = tail;
+        state.waiting.clear();
+    }
+
+    fn stored(&self) -> u64 {
+        self.log.known().stored()
+    }
+}
+
+fn check_position(batch: &Batch, tail: SeqNum) -> Result<(), StoreError> {
+    match batch.first_seq_num() == tail {
+        true => Ok(()),
+        false => {
+            Err(StoreError::NotDone(format!("a batch at {} does not fit at {tail}", batch.first_seq_num()).into()))
+        }
+    }
+}
+
+/// The open logs, so that of one stream there is one.
+#[derive(Default)]
+pub(super) struct Registry(Mutex<HashMap<StreamId, Weak<Log>>>);
+
+impl Registry {
+    /// The log of `stream`, if anyone still has it.
+    pub(super) fn find(&self, stream: StreamId) -> Option<Arc<Log>> {
+        locked(&self.0).get(&stream).and_then(Weak::upgrade)
+    }
+
+    /// All logs that anyone still has.
+    pub(super) fn all(&self) -> Vec<Arc<Log>> {
+        locked(&self.0).values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn insert(&self, log: &Arc<Log>) {
+        let mut logs = locked(&self.0);
+        // Those that were let go of are swept away when they are as many as the others may be.
+        if logs.len() == logs.capacity() {
+            logs.retain(|_, log| log.strong_count() > 0);
+        }
+        logs.insert(log.stream, Arc::downgrade(log));
+    }
+}

@@ -1,0 +1,210 @@
+//! The shared store: NATS JetStream, which replicates, behind any number of gateways that may all write to any stream.
+//!
+//! ```text
+//!  append ─► waiting ─► driver ─► one message, on the condition that ours was the last one ─► sink
+//!                         ▲  └─► another was first: read on, tell the sink, judge again
+//!  refresh ───────────────┤
+//!  consumer, if followed ─┘                         what others append
+//!
+//!  read, seek, trim ─► any server                   what is durable does not change
+//!  get, put, remove ─► the leader of the bucket     scan ─► a copy in memory that is caught up for it
+//! ```
+//!
+//! * Streams of S2 are subjects, spread over a fixed number of the engine's streams: those are dear, subjects are not.
+//! * A commit is one message: everything that waited, with a checksum, and with a hash of the message before it, so that
+//!   damage and rollback are seen (`envelope`, `chain`).
+//! * Why nothing is lost and nothing is there twice when answers are: `driver`.
+//! * A stream that is deleted leaves a message that says so, for a day. Gateways that still have it open find that out at
+//!   their next write, since it changed which message is the last one.
+//!
+//! The engine's crate is named in this folder only.
+
+mod chain;
+mod checks;
+mod counters;
+mod driver;
+mod engine;
+mod envelope;
+mod following;
+mod keys;
+mod log;
+mod mirror;
+mod places;
+mod reading;
+mod setup;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use self::{
+    chain::{Known, Stored},
+    engine::{Engine, NoAnswer, Pauses, Published, Subject},
+    envelope::{Content, Envelope, Link},
+    log::{Log, NatsLog, Registry},
+    table::{NatsTable, Table},
+};
+use super::{CommitSink, MetaStore, OpenLog, Sharing, Store, StoreError, StoreFuture};
+use crate::types::StreamId;
+
+pub use counters::NatsCounts;
+pub use setup::{ConnectError, NatsConfig, SyncCheck};
+
+/// A store that other gateways use as well.
+pub struct NatsStore {
+    shared: Arc<Shared>,
+    table: NatsTable,
+    syncing: checks::Syncing,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    logs: Registry,
+}
+
+impl NatsStore {
+    /// Connects, checks that the engine keeps what it acknowledges, and makes what is missing of the store there.
+    ///
+    /// Needs a running tokio runtime, which must outlive the store.
+    pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
+        let (engine, syncing) = setup::connect(config).await?;
+        let engine = Arc::new(engine);
+        let table = NatsTable(Table::new(engine.clone()));
+        Ok(Self { shared: Arc::new(Shared { engine, logs: Registry::default() }), table, syncing })
+    }
+
+    /// What was counted since.
+    pub fn counts(&self) -> NatsCounts {
+        self.shared.engine.counters.snapshot()
+    }
+
+    /// What an operator should know of how far the engine can be trusted; nothing if that was all seen.
+    pub fn caveat(&self) -> Option<&'static str> {
+        self.syncing.caveat()
+    }
+}
+
+impl Shared {
+    async fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> Result<OpenLog, StoreError> {
+        // Someone may have let go of the log before all of it was written.
+        if let Some(before) = self.logs.find(stream) {
+            before.end(StoreError::NotDone("the stream was opened again".into()));
+            before.settle().await;
+        }
+        let known = self.find(stream).await?;
+        let log = Log::new(self.engine.clone(), stream, sink, known);
+        self.logs.insert(&log);
+        Ok(OpenLog { log: Arc::new(NatsLog::new(log)), head: known.head })
+    }
+
+    async fn find(&self, stream: StreamId) -> Result<Known, StoreError> {
+        let subject = self.engine.names.subject(stream);
+        let mut pauses = Pauses::new();
+        loop {
+            match self.ends(stream, &subject).await? {
+                Ok(Some((first, last))) => return Ok(Known::after(&first, &last)),
+                Ok(None) => return Ok(Known::default()),
+                Err(NoAnswer(reason)) if !pauses.pause().await => return Err(StoreError::Unknown(reason.into())),
+                Err(NoAnswer(_)) => {}
+            }
+        }
+    }
+
+    /// The earliest and the last message of `stream`, if there are any.
+    async fn ends(
+        &self,
+        stream: StreamId,
+        subject: &Subject,
+    ) -> Result<Result<Option<(Stored, Stored)>, NoAnswer>, StoreError> {
+        let damaged = |sequence, damage: &dyn fmt::Display| {
+            StoreError::Damaged(format!("stream {stream:?}: message {sequence}: {damage}").into())
+        };
+        let decode = |message| Stored::decode(stream, message).map_err(|error| damaged(message.sequence, &error));
+        let (last, first) =
+            tokio::join!(self.engine.last(&subject.stream, &subject.name), self.engine.several(subject, 1, 1, 1),);
+        let (last, first) = match (last, first) {
+            (Ok(Some(last)), Ok(first)) => (last, first),
+            (Ok(None), _) => return Ok(Ok(None)),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+        };
+        let last = decode(&last)?;
+        // A server that lags may have none, or one that is gone by now; the bytes are counted a little wrong then.
+        let first = first.first().map(decode).transpose()?.filter(|first| first.sequence <= last.sequence);
+        Ok(Ok(Some((first.unwrap_or_else(|| last.clone()), last))))
+    }
+
+    async fn delete(&self, stream: StreamId) -> Result<(), StoreError> {
+        self.engine.check_open()?;
+        if let Some(log) = self.logs.find(stream) {
+            log.end(StoreError::NotDone("the stream was deleted".into()));
+            // What was accepted before is reported first.
+            log.settle().await;
+        }
+        let envelope =
+            Envelope { id: self.engine.next_write(), previous: Link::default(), ordinal: 0, content: Content::End };
+        let (message, _) = envelope.encode(stream);
+        let subject = self.engine.names.subject(stream);
+        let mut pauses = Pauses::new();
+        loop {
+            match self.engine.publish_end(&subject, message.clone()).await {
+                Published::Landed(_) => return Ok(()),
+                Published::Refused(error) => return Err(error),
+                Published::Conflict | Published::Unknown(_) if pauses.pause().await => {}
+                Published::Conflict => return Err(StoreError::Unknown("others write".into())),
+                Published::Unknown(reason) => return Err(StoreError::Unknown(reason.into())),
+            }
+        }
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close();
+        for log in self.logs.all() {
+            log.settle().await;
+        }
+        Ok(())
+    }
+}
+
+impl Store for NatsStore {
+    fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.engine.run(async move { shared.open(stream, sink).await }))
+    }
+
+    fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.engine.run(async move { shared.delete(stream).await }))
+    }
+
+    fn meta(&self) -> &dyn MetaStore {
+        &self.table
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Shared
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.engine.health()
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.engine.run(async move { shared.close().await }))
+    }
+}
+
+impl fmt::Debug for NatsStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsStore").field("names", &self.shared.engine.names).finish_non_exhaustive()
+    }
+}
+
+/// Locks; what is behind the locks here is whole between any two statements, so a panic elsewhere poisons nothing.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,298 @@
+//! Connecting to the engine, and what must be there: checked, and made when it is missing.
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, Event, ServerAddr,
+    jetstream::{
+        Context, ErrorCode,
+        context::CreateStreamErrorKind,
+        stream::{Config, DiscardPolicy, StorageType},
+    },
+};
+use rand::Rng;
+use tokio::sync::watch;
+
+use super::{
+    checks::{self, Syncing},
+    engine::{Engine, Names, Pauses, with_source},
+};
+
+/// Streams of the engine that the subjects are spread over, unless told otherwise at the first start.
+const DEFAULT_SHARDS: u64 = 8;
+/// Servers that have every message, unless told otherwise at the first start.
+const DEFAULT_REPLICAS: usize = 3;
+/// After so long without a word from it a server is asked whether it is there; after twice that it is given up.
+const PING: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Of what is written in the engine, as the engine's streams are marked with it.
+const FORMAT: &str = "1";
+
+/// Where the engine is, and how it is to be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatsConfig {
+    /// Addresses of servers, at least one; others of the cluster are found by themselves.
+    pub servers: Vec<String>,
+    /// File with the credentials of a user.
+    pub credentials: Option<PathBuf>,
+    /// File with the certificates that those of the servers are checked against, instead of the system's; asks for TLS.
+    pub ca: Option<PathBuf>,
+    /// What the names of everything in the engine begin with, so that several stores can share one.
+    pub prefix: String,
+    /// Streams of the engine to spread over. Counts at the first start only; another number is refused later.
+    pub shards: Option<u64>,
+    /// Servers that have every message. Counts at the first start only; another number is refused later.
+    pub replicas: Option<usize>,
+    /// How it is known that the servers sync before they acknowledge.
+    pub sync: SyncCheck,
+}
+
+/// How it is known that servers sync before they acknowledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncCheck {
+    /// Their monitoring says so, at these addresses; at port 8222 of each server if there are none.
+    Ask(Vec<String>),
+    /// The operator says so.
+    Assume,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// An address, or what is to authenticate the gateway, cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// No server took the connection.
+    #[error("no connection to NATS: {0}")]
+    Unreachable(String),
+    /// A server is too old.
+    #[error("the NATS server has version {0}; 2.12.0 or later is needed")]
+    Version(String),
+    /// Servers do not take messages of the size that a batch has.
+    #[error("max_payload of the NATS servers is {0} bytes; 2097152 or more are needed (max_payload: 8MB in nats.conf)")]
+    Payload(usize),
+    /// The engine does not keep anything.
+    #[error("JetStream cannot be used: {0}")]
+    JetStream(String),
+    /// A server acknowledges what is not on its disk.
+    #[error(
+        "the NATS server at {0} acknowledges before it syncs, and may lose that: set `sync_interval: always` in its \
+         jetstream block"
+    )]
+    NotSyncing(String),
+    /// It cannot be seen whether servers do.
+    #[error(
+        "{seen} NATS servers said that they sync before they acknowledge, {needed} are needed ({reason}). If they do, \
+         --nats-assume-synced goes on without asking"
+    )]
+    SyncUnseen {
+        /// How many said so.
+        seen: usize,
+        /// A majority of the replicas.
+        needed: usize,
+        /// Why there are not more.
+        reason: String,
+    },
+    /// The store was made in another shape.
+    #[error("the store in NATS has {found} {what}; it cannot have {asked}")]
+    Shape {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: String,
+        /// How many were asked for.
+        asked: String,
+    },
+}
+
+/// A connection that was checked, to an engine that has all it should.
+pub(super) async fn connect(config: &NatsConfig) -> Result<(Engine, Syncing), ConnectError> {
+    let (client, losses) = connect_client(config).await?;
+    let server = client.server_info();
+    checks::check_version(&server.version)?;
+    checks::check_payload(client.max_payload())?;
+    let names = |shards| Names { prefix: config.prefix.clone(), shards };
+    let writer = rand::rng().next_u64();
+    // To make streams takes longer than anything after that.
+    let mut context = async_nats::jetstream::new(client.clone());
+    context.set_timeout(Duration::from_secs(10));
+    let meta = ensure(&context, meta_stream(config, &names(1))).await?;
+    let shape = Shape::read(&meta)?;
+    shape.check(config)?;
+    let syncing = match &config.sync {
+        SyncCheck::Assume => Syncing::Assumed,
+        SyncCheck::Ask(monitors) => {
+            checks::check_syncing(&monitors_or_default(monitors, &config.servers), shape.replicas).await?;
+            Syncing::Seen
+        }
+    };
+    let names = names(shape.shards);
+    for shard in 0..names.shards {
+        ensure(&context, log_stream(&names, shard, shape.replicas)).await?;
+    }
+    Ok((Engine::new(client, losses, names, writer), syncing))
+}
+
+async fn connect_client(config: &NatsConfig) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+    let servers: Vec<ServerAddr> = config.servers.iter().map(|server| address(server)).collect::<Result<_, _>>()?;
+    let (lost, losses) = watch::channel(0u64);
+    let mut options = ConnectOptions::new()
+        .name("s2s-gateway")
+        .ping_interval(PING)
+        .reconnect_delay_callback(|attempts| {
+            LONGEST_PAUSE.min(Duration::from_millis(1 << attempts.min(16)).saturating_sub(Duration::from_millis(2)))
+        })
+        .event_callback(move |event| {
+            if matches!(event, Event::Disconnected) {
+                lost.send_modify(|count| *count += 1);
+            }
+            async move { tracing::debug!(%event, "NATS") }
+        });
+    if let Some(file) = &config.credentials {
+        let unusable = |error| ConnectError::Unusable(format!("credentials in {}: {error}", file.display()));
+        options = options.credentials_file(file).await.map_err(unusable)?;
+    }
+    if let Some(file) = &config.ca {
+        options = options.add_root_certificates(file.clone()).require_tls(true);
+    }
+    let client = options.connect(servers).await.map_err(|error| ConnectError::Unreachable(with_source(&error)))?;
+    Ok((client, losses))
+}
+
+fn address(server: &str) -> Result<ServerAddr, ConnectError> {
+    server.parse().map_err(|error| ConnectError::Unusable(format!("{server} is no address of a NATS server: {error}")))
+}
+
+fn monitors_or_default(monitors: &[String], servers: &[String]) -> Vec<String> {
+    const PORT: u16 = 8222;
+    if !monitors.is_empty() {
+        return monitors.to_vec();
+    }
+    let host = |server: &String| server.parse::<ServerAddr>().ok().map(|server| server.host().to_owned());
+    servers.iter().filter_map(host).map(|host| format!("http://{host}:{PORT}")).collect()
+}
+
+/// What was chosen when the store was first opened.
+struct Shape {
+    shards: u64,
+    replicas: usize,
+}
+
+impl Shape {
+    const FORMAT: &str = "s2s-format";
+    const SHARDS: &str = "s2s-shards";
+
+    fn metadata(shards: u64) -> HashMap<String, String> {
+        [(Self::FORMAT, FORMAT.to_owned()), (Self::SHARDS, shards.to_string())].map(|(k, v)| (k.to_owned(), v)).into()
+    }
+
+    /// As the meta table's stream is marked.
+    fn read(meta: &Config) -> Result<Self, ConnectError> {
+        let said = |key| meta.metadata.get(key).map(String::as_str);
+        let foreign = || ConnectError::JetStream(format!("{} was not made by this program", meta.name));
+        let shards = said(Self::SHARDS).and_then(|shards| shards.parse().ok()).filter(|&shards| shards > 0);
+        match said(Self::FORMAT) {
+            Some(FORMAT) => Ok(Self { shards: shards.ok_or_else(foreign)?, replicas: meta.num_replicas.max(1) }),
+            Some(format) => Err(ConnectError::Shape {
+                what: "as the version of its format",
+                found: format.into(),
+                asked: FORMAT.into(),
+            }),
+            None => Err(foreign()),
+        }
+    }
+
+    fn check(&self, config: &NatsConfig) -> Result<(), ConnectError> {
+        check_same("shards", self.shards, config.shards)?;
+        check_same("replicas", self.replicas, config.replicas)
+    }
+}
+
+fn check_same<T: PartialEq + ToString>(what: &'static str, found: T, asked: Option<T>) -> Result<(), ConnectError> {
+    match asked {
+        Some(asked) if asked != found => {
+            Err(ConnectError::Shape { what, found: found.to_string(), asked: asked.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bucket of the meta table, as key-value buckets are.
+fn meta_stream(config: &NatsConfig, names: &Names) -> Config {
+    Config {
+        name: names.meta_stream(),
+        subjects: vec![names.meta_subject(">")],
+        max_messages_per_subject: 1,
+        metadata: Shape::metadata(config.shards.unwrap_or(DEFAULT_SHARDS)),
+        ..stream_of(config.replicas.unwrap_or(DEFAULT_REPLICAS))
+    }
+}
+
+fn log_stream(names: &Names, shard: u64, replicas: usize) -> Config {
+    Config { name: names.log_stream(shard), subjects: names.log_subjects(shard), ..stream_of(replicas) }
+}
+
+fn stream_of(replicas: usize) -> Config {
+    Config {
+        storage: StorageType::File,
+        num_replicas: replicas,
+        // What does not fit is refused; the other policy would drop what is oldest.
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: true,
+        allow_message_ttl: true,
+        ..Config::default()
+    }
+}
+
+/// The stream of that name, made if it is not there; as it is then.
+async fn ensure(context: &Context, wanted: Config) -> Result<Config, ConnectError> {
+    let mut pauses = Pauses::new();
+    loop {
+        let name = wanted.name.clone();
+        let reason = match context.create_stream(wanted.clone()).await {
+            Ok(made) => return Ok(made.cached_info().config.clone()),
+            // It is there already, and may differ in what was chosen at the first start.
+            Err(error) if code_of(&error.kind()) == Some(ErrorCode::STREAM_NAME_EXIST) => {
+                match context.get_stream(&name).await {
+                    Ok(found) => return Ok(found.cached_info().config.clone()),
+                    Err(error) => with_source(&error),
+                }
+            }
+            Err(error) => match error.kind() {
+                // Servers that have just started may not know their leader yet.
+                CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => with_source(&error),
+                CreateStreamErrorKind::JetStream(refused) if refused.code() == 503 && !is_final(&refused) => {
+                    refused.to_string()
+                }
+                _ => return Err(ConnectError::JetStream(format!("making {name}: {}", with_source(&error)))),
+            },
+        };
+        if !pauses.pause().await {
+            return Err(ConnectError::JetStream(format!("making {name}: {reason}")));
+        }
+    }
+}
+
+fn code_of(kind: &CreateStreamErrorKind) -> Option<ErrorCode> {
+    match kind {
+        CreateStreamErrorKind::JetStream(error) => Some(error.error_code()),
+        _ => None,
+    }
+}
+
+fn is_final(error: &async_nats::jetstream::Error) -> bool {
+    matches!(error.error_code(), ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monitoring_is_asked_beside_each_server_unless_told_otherwise() {
+        let servers = ["nats://10.0.0.1:4222".to_owned(), "n2.example.org".to_owned()];
+        assert_eq!(monitors_or_default(&[], &servers), ["http://10.0.0.1:8222", "http://n2.example.org:8222"]);
+        assert_eq!(monitors_or_default(&["http://m:1".to_owned()], &servers), ["http://m:1"]);
+    }
+}
