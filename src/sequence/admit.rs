@@ -96,10 +96,7 @@ impl Sequencer {
         timestamping: Timestamping,
         now: Timestamp,
     ) -> Result<Batch, Rejection> {
-        self.check_conditions(input)?;
-        self.check_numbers_left(input)?;
-        self.check_encrypted_numbers_left(input)?;
-        check_timestamps_present(input, timestamping.mode)?;
+        self.check(input, timestamping)?;
         let first = self.head.tail.seq_num;
         let batch = Batch::sequence(&input.batch, first, self.stamp(timestamping, now));
         self.head.tail = batch.end();
@@ -107,6 +104,20 @@ impl Sequencer {
             self.obey(command, first.saturating_add(index as u64));
         }
         Ok(batch)
+    }
+
+    /// Whether `input` would be admitted now. Changes nothing.
+    pub fn check(&self, input: &AppendInput, timestamping: Timestamping) -> Result<(), Rejection> {
+        self.check_conditions(input)?;
+        self.check_numbers_left(input)?;
+        self.check_encrypted_numbers_left(input)?;
+        check_timestamps_present(input, timestamping.mode)
+    }
+
+    /// The same rules from `head` on.
+    #[must_use]
+    pub const fn at(&self, head: Head) -> Self {
+        Self { head, ..*self }
     }
 
     /// The fence comes first, so that a writer who was fenced off learns that and not how far the others are.

@@ -326,7 +326,7 @@ impl Gateway {
     async fn check_tail(&self, stream: &str, parts: &Parts) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
         let stream = self.streams.stream(&basin, &stream, Access::CheckTail, None, None).await?;
-        Ok(respond::json(StatusCode::OK, json::encode_tail(stream.check_tail()?)))
+        Ok(respond::json(StatusCode::OK, json::encode_tail(self.streams.check_tail(&stream).await?)))
     }
 }
 

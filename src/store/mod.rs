@@ -25,6 +25,8 @@ mod contract;
 mod disk;
 mod memory;
 mod nats;
+#[cfg(test)]
+pub(crate) mod shared_memory;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -163,6 +165,9 @@ pub trait CommitSink: Send + Sync + 'static {
 
     /// Another process committed `batch`, which begins at the durable tail and left `head`. Nothing that was accepted here
     /// is unreported; otherwise it would be [`CommitSink::overtaken`].
+    ///
+    /// An append may be accepted while this is on its way: the log accepts and forgets it, and the sink does as when it is
+    /// overtaken: it calls [`StreamLog::resume_at`], and may then append again, before it returns.
     ///
     /// Never called by a store that is [`Sharing::Alone`]; a sink made for such a one takes it as a failure.
     fn arrived(&self, batch: Batch, head: Head) {

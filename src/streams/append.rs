@@ -6,10 +6,12 @@
 //!   └──────► Closed (the client sent everything) ─────────────────────┘
 //! ```
 //!
-//! Polled where the work is: nothing here spawns or blocks. Knows no frame and no socket.
+//! Where others write to the stream too, an input may be undecided for a while; the session goes on taking inputs, which
+//! wait behind it.
+//!
+//! Polled where the work is: nothing here blocks. Knows no frame and no socket.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -20,8 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Failure, Stream,
-    stream::{Accepted, Refused},
+    stream::{Outcome, Refused},
     waiters::Place,
+    writers::WriterId,
 };
 use crate::{
     clock::Clock,
@@ -35,11 +38,14 @@ pub struct AppendSession {
     stream: Arc<Stream>,
     cipher: Option<Box<RecordCipher>>,
     place: Place,
+    writer: WriterId,
     budget: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     waiting: Option<WaitForBytes>,
-    /// With the metered bytes of each.
-    accepted: VecDeque<(Accepted, usize)>,
+    /// Inputs put into the stream of which nothing was told yet.
+    outstanding: usize,
+    /// What an undecided input waits for.
+    judging: Judging,
     meter: AppendMeter,
     state: State,
 }
@@ -53,6 +59,16 @@ enum State {
     Done,
 }
 
+/// How far the judgement of an undecided input has come.
+enum Judging {
+    /// No input is undecided, as far as anyone knows.
+    Nothing,
+    /// What is known of the stream is being renewed.
+    Refreshing(Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>),
+    /// It is known, and the input can be judged.
+    Refreshed,
+}
+
 type WaitForBytes = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 impl AppendSession {
@@ -63,15 +79,18 @@ impl AppendSession {
         budget: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let (place, writer) = stream.enter_writer();
         Self {
-            place: stream.enter(),
+            place,
+            writer,
             meter: AppendMeter::new(stream.usage().clone()),
             stream,
             cipher,
             budget,
             clock,
             waiting: None,
-            accepted: VecDeque::new(),
+            outstanding: 0,
+            judging: Judging::Nothing,
             state: State::Open,
         }
     }
@@ -94,11 +113,11 @@ impl AppendSession {
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
         let permit = ready!(self.poll_budget(cx, input.batch.metered()));
         let outcome = match &self.cipher {
-            None => self.stream.append(input, permit, self.clock.now()),
-            Some(cipher) => self.stream.append(&sealed(cipher, input), permit, self.clock.now()),
+            None => self.stream.append(self.writer, input, permit, self.clock.now()),
+            Some(cipher) => self.stream.append(self.writer, &sealed(cipher, input), permit, self.clock.now()),
         };
         match outcome {
-            Ok(accepted) => self.accepted.push_back((accepted, input.batch.metered())),
+            Ok(()) => self.outstanding += 1,
             Err(refused) => self.state = State::Failed(refused),
         }
         Poll::Ready(())
@@ -139,15 +158,8 @@ impl AppendSession {
 
     /// The next ack, in the order of the inputs; then the failure that ended the session, if one did; then nothing.
     pub fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendAck, Failure>>> {
-        if let Some(&(Accepted { start, end }, metered)) = self.accepted.front() {
-            return Poll::Ready(Some(match ready!(self.poll_reached(cx, end.seq_num)) {
-                Ok(tail) => {
-                    self.accepted.pop_front();
-                    self.meter.appended(metered);
-                    Ok(AppendAck { start, end, tail })
-                }
-                Err(failure) => Err(self.done(failure)),
-            }));
+        if self.outstanding > 0 {
+            return self.poll_outcome(cx).map(Some);
         }
         match &self.state {
             State::Open => Poll::Pending,
@@ -166,6 +178,44 @@ impl AppendSession {
         }
     }
 
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<AppendAck, Failure>> {
+        loop {
+            let decided = match ready!(self.stream.outcome(self.writer, &self.place, cx)) {
+                Ok(Outcome::Ack(ack, metered)) => {
+                    self.outstanding -= 1;
+                    self.meter.appended(metered);
+                    return Poll::Ready(Ok(ack));
+                }
+                Ok(Outcome::Undecided) => ready!(self.poll_judgement(cx)),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = decided {
+                return Poll::Ready(Err(self.done(failure)));
+            }
+        }
+    }
+
+    /// Has the first undecided input judged by what the stream is after it came in.
+    fn poll_judgement(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            match &mut self.judging {
+                Judging::Nothing => {
+                    let stream = self.stream.clone();
+                    self.judging = Judging::Refreshing(Box::pin(async move { stream.refreshed().await }));
+                }
+                Judging::Refreshing(refreshing) => {
+                    ready!(refreshing.as_mut().poll(cx))?;
+                    self.judging = Judging::Refreshed;
+                }
+                Judging::Refreshed => {
+                    let judged = ready!(self.stream.judge_again(self.writer, &self.place, cx));
+                    self.judging = Judging::Nothing;
+                    return Poll::Ready(judged);
+                }
+            }
+        }
+    }
+
     fn poll_reached(&self, cx: &Context<'_>, end: SeqNum) -> Poll<Result<crate::types::Position, Failure>> {
         match self.stream.reached(end, &self.place, cx) {
             Ok(Some(tail)) => Poll::Ready(Ok(tail)),
@@ -175,7 +225,7 @@ impl AppendSession {
     }
 
     fn done(&mut self, failure: Failure) -> Failure {
-        self.accepted.clear();
+        self.outstanding = 0;
         self.state = State::Done;
         failure
     }
@@ -189,6 +239,6 @@ fn sealed(cipher: &RecordCipher, input: &AppendInput) -> AppendInput {
 
 impl Drop for AppendSession {
     fn drop(&mut self) {
-        self.stream.leave(&self.place);
+        self.stream.leave_writer(&self.place, self.writer);
     }
 }

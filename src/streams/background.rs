@@ -48,9 +48,19 @@ impl Background {
 pub(super) async fn run(streams: Weak<Streams>, mut jobs: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.recv().await {
         let Some(streams) = streams.upgrade() else { return };
-        if let Err(error) = perform(&streams, &job).await {
-            tracing::warn!(?job, %error, "background work failed, it is taken up again when next asked for");
+        match job {
+            // These wait until the other gateways have noticed, and nobody else waits with them.
+            Job::RemoveStream(..) | Job::RemoveBasin(_) if streams.is_shared() => {
+                tokio::spawn(async move { perform_or_warn(&streams, &job).await });
+            }
+            job => perform_or_warn(&streams, &job).await,
         }
+    }
+}
+
+async fn perform_or_warn(streams: &Arc<Streams>, job: &Job) {
+    if let Err(error) = perform(streams, job).await {
+        tracing::warn!(?job, %error, "background work failed, it is taken up again when next asked for");
     }
 }
 

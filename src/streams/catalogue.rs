@@ -105,6 +105,16 @@ impl<'a> Catalogue<'a> {
         written(self.0.put(&key, encode_arrivals(arrivals).into(), version).await?)
     }
 
+    /// Writes it down in the place of what was found.
+    pub(super) async fn replace_arrivals(
+        &self,
+        id: StreamId,
+        arrivals: &Arrivals,
+        found: Option<&Found<Arrivals>>,
+    ) -> Result<(), Failure> {
+        self.put(&arrivals_key(id), encode_arrivals(arrivals).into(), found).await
+    }
+
     /// Forgets it. The caller holds the stream's name.
     pub(super) async fn remove_arrivals(&self, id: StreamId) -> Result<(), Failure> {
         let key = arrivals_key(id);

@@ -8,6 +8,7 @@ mod background;
 mod catalogue;
 mod failure;
 mod init;
+mod neighbours;
 mod provision;
 mod read;
 mod reconfigure;
@@ -17,6 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod writers;
 
 use std::{
     collections::HashMap,
@@ -38,7 +40,7 @@ use crate::{
     sequence::ReadMode,
     store::{Store, StoreError},
     telemetry::CommitLatency,
-    types::{BasinName, Cipher, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
+    types::{BasinName, Cipher, Position, ReadRequest, StreamConfigLayer, StreamEntry, StreamName},
     usage::{self, Usage, UsageConfig},
 };
 
@@ -108,6 +110,8 @@ pub struct Streams {
 struct Open {
     stream: Arc<Stream>,
     used: Instant,
+    /// When its entry was read last.
+    checked: Instant,
 }
 
 impl Open {
@@ -139,6 +143,9 @@ impl Streams {
         tokio::spawn(background::sweep(Arc::downgrade(&streams)));
         tokio::spawn(background::run(Arc::downgrade(&streams), jobs));
         tokio::spawn(background::close_idle(Arc::downgrade(&streams), config.idle_after));
+        if streams.is_shared() {
+            tokio::spawn(neighbours::renew_on(Arc::downgrade(&streams)));
+        }
         streams
     }
 
@@ -177,6 +184,12 @@ impl Streams {
         }
     }
 
+    /// The durable tail of a stream, whoever moved it: what was acknowledged anywhere before this was called is before it.
+    pub async fn check_tail(&self, stream: &Stream) -> Result<Position, Failure> {
+        stream.refreshed().await?;
+        stream.check_tail()
+    }
+
     /// The stream `name` of `basin`, opened if need be; made if it is missing and the basin says so.
     ///
     /// `layer` is the configuration that the request has for a stream it makes. Nothing is made for a request without a
@@ -197,13 +210,31 @@ impl Streams {
         if let Some(stream) = self.open_stream(&key) {
             return Ok(stream);
         }
-        let entry = match self.catalogue().stream(basin, name).await? {
-            Some(found) if found.entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
-            Some(found) => found.entry,
+        neighbours::settled(|| self.open_or_make(&key, access, layer, encryption_key)).await
+    }
+
+    /// The caller holds the name.
+    async fn open_or_make(
+        &self,
+        key: &StreamKey,
+        access: Access,
+        layer: Option<&StreamConfigLayer>,
+        encryption_key: Option<&KeyMaterial>,
+    ) -> Result<Arc<Stream>, Failure> {
+        let (basin, name) = key;
+        let read_at = clock::instant();
+        let found = self.catalogue().stream(basin, name).await?.map(|found| found.entry);
+        if let Some(stream) = self.renew(key, found.as_ref(), read_at) {
+            return Ok(stream);
+        }
+        let entry = match found {
+            Some(entry) if entry.deleted_at.is_some() => return Err(Failure::StreamDeletionPending),
+            Some(entry) => entry,
             None => self.make_on_access(basin, name, access, layer, encryption_key).await?,
         };
-        let stream = self.open_log(&key, &entry).await?;
-        self.open_streams().insert(key, Open { stream: stream.clone(), used: clock::instant() });
+        let stream = self.open_log(key, &entry).await?;
+        let open = Open { stream: stream.clone(), used: clock::instant(), checked: read_at };
+        self.open_streams().insert(key.clone(), open);
         Ok(stream)
     }
 
@@ -211,8 +242,8 @@ impl Streams {
     async fn open_log(&self, (basin, name): &StreamKey, entry: &StreamEntry) -> Result<Arc<Stream>, Failure> {
         let arrivals = self.catalogue().arrivals(entry.id).await?.map(|found| found.entry);
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
-        let now = self.clock.now();
-        let stream = Stream::open(&*self.store, entry, arrivals, now, background, commit_latency).await?;
+        let stream =
+            Stream::open(&*self.store, entry, arrivals, self.clock.clone(), background, commit_latency).await?;
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
@@ -299,7 +330,7 @@ impl Streams {
             return None;
         }
         found.used = clock::instant();
-        Some(found.stream.clone())
+        self.is_trusted(found).then(|| found.stream.clone())
     }
 
     /// Lets go of streams that nobody holds and nobody used since `idle_after` ago.

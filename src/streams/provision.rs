@@ -1,10 +1,10 @@
 //! Making, changing, listing and deleting basins and streams (`control-plane.md` §4, §5).
 
-use super::{Failure, Job, StreamKey, Streams, catalogue::Found};
+use super::{Failure, Job, StreamKey, Streams, catalogue::Found, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Operation, Operations, Page, Provision,
-    RequestToken, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName, StreamNamePart,
-    limits::MAX_LIST_LIMIT,
+    RequestToken, SeqNum, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName,
+    StreamNamePart, limits::MAX_LIST_LIMIT,
 };
 
 /// A basin that a request wants to exist.
@@ -25,6 +25,15 @@ impl Streams {
         token: Option<RequestToken>,
     ) -> Result<(BasinInfo, Provision), Failure> {
         let _name = self.lock_basin(name).await;
+        settled(|| self.try_create_basin(name, wish.clone(), token.clone())).await
+    }
+
+    async fn try_create_basin(
+        &self,
+        name: &BasinName,
+        wish: BasinWish,
+        token: Option<RequestToken>,
+    ) -> Result<(BasinInfo, Provision), Failure> {
         let creation = token.map(|token| Creation { token, config: wish.config.clone() });
         match self.catalogue().basin(name).await? {
             Some(Found { entry, .. }) if entry.deleted_at.is_some() => Err(Failure::BasinDeletionPending(name.clone())),
@@ -47,6 +56,15 @@ impl Streams {
         allowed: Operations,
     ) -> Result<(BasinInfo, Provision), Failure> {
         let _name = self.lock_basin(name).await;
+        settled(|| self.try_ensure_basin(name, wish.clone(), allowed)).await
+    }
+
+    async fn try_ensure_basin(
+        &self,
+        name: &BasinName,
+        wish: BasinWish,
+        allowed: Operations,
+    ) -> Result<(BasinInfo, Provision), Failure> {
         let Some(found) = self.catalogue().basin(name).await? else {
             allowed.permit(Operation::CreateBasin)?;
             return Ok((self.make_basin(name, wish, None).await?, Provision::Created));
@@ -84,13 +102,18 @@ impl Streams {
     /// Marks a basin as deleted; its streams, and it, go in the background. Asking again while they do is no error.
     pub async fn delete_basin(&self, name: &BasinName) -> Result<(), Failure> {
         let _name = self.lock_basin(name).await;
-        let found = self.known_basin(name).await?;
-        if found.entry.deleted_at.is_none() {
-            let entry = BasinEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
-            self.catalogue().put_basin(name, &entry, Some(&found)).await?;
-        }
+        settled(|| self.mark_basin_deleted(name)).await?;
         self.background.leave(Job::RemoveBasin(name.clone()));
         Ok(())
+    }
+
+    async fn mark_basin_deleted(&self, name: &BasinName) -> Result<(), Failure> {
+        let found = self.known_basin(name).await?;
+        if found.entry.deleted_at.is_some() {
+            return Ok(());
+        }
+        let entry = BasinEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
+        self.catalogue().put_basin(name, &entry, Some(&found)).await
     }
 
     /// Basins in the order of their names, those being deleted included.
@@ -111,8 +134,17 @@ impl Streams {
         layer: StreamConfigLayer,
         token: Option<RequestToken>,
     ) -> Result<(StreamInfo, Provision), Failure> {
-        let key = (basin.clone(), name.clone());
-        let _name = self.lock_name(&key).await;
+        let _name = self.lock_name(&(basin.clone(), name.clone())).await;
+        settled(|| self.try_create_stream(basin, name, layer.clone(), token.clone())).await
+    }
+
+    async fn try_create_stream(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+        layer: StreamConfigLayer,
+        token: Option<RequestToken>,
+    ) -> Result<(StreamInfo, Provision), Failure> {
         let of = self.live_basin(basin).await?;
         let creation = token.map(|token| Creation { token, config: layer.clone() });
         match self.catalogue().stream(basin, name).await? {
@@ -141,6 +173,16 @@ impl Streams {
     ) -> Result<(StreamInfo, Provision), Failure> {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
+        settled(|| self.try_ensure_stream(&key, layer.clone(), allowed)).await
+    }
+
+    async fn try_ensure_stream(
+        &self,
+        key: &StreamKey,
+        layer: StreamConfigLayer,
+        allowed: Operations,
+    ) -> Result<(StreamInfo, Provision), Failure> {
+        let (basin, name) = key;
         let of = self.live_basin(basin).await?;
         let Some(found) = self.catalogue().stream(basin, name).await? else {
             allowed.permit(Operation::CreateStream)?;
@@ -157,9 +199,7 @@ impl Streams {
         }
         let entry = StreamEntry { config, ..found.entry.clone() };
         self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
-        if let Some(stream) = self.open_stream(&key) {
-            stream.reconfigure(&entry.config);
-        }
+        self.reconfigure_open(key, &entry);
         Ok((stream_info(name, entry), Provision::Updated))
     }
 
@@ -178,6 +218,7 @@ impl Streams {
             cipher: of.config.stream_cipher,
             created_at: self.clock.now(),
             deleted_at: None,
+            empty_at: None,
             creation,
         };
         self.catalogue().put_stream::<StreamEntry>(basin, name, &entry, None).await?;
@@ -213,15 +254,27 @@ impl Streams {
     pub async fn delete_stream(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
-        let found = self.known_stream(basin, name).await?;
-        self.begin_deletion(&key, &found).await
+        settled(|| self.try_delete_stream(&key)).await
+    }
+
+    async fn try_delete_stream(&self, key: &StreamKey) -> Result<(), Failure> {
+        let found = self.known_stream(&key.0, &key.1).await?;
+        self.begin_deletion(key, &found, None).await
     }
 
     /// Marks a stream whose name the caller holds as deleted, ends it, and leaves the rest for later.
-    pub(super) async fn begin_deletion(&self, key: &StreamKey, found: &Found<StreamEntry>) -> Result<(), Failure> {
+    ///
+    /// With `empty_at` it goes only if that is its tail still when all gateways know.
+    pub(super) async fn begin_deletion(
+        &self,
+        key: &StreamKey,
+        found: &Found<StreamEntry>,
+        empty_at: Option<SeqNum>,
+    ) -> Result<(), Failure> {
         let (basin, name) = key;
-        if found.entry.deleted_at.is_none() {
-            let entry = StreamEntry { deleted_at: Some(self.clock.now()), ..found.entry.clone() };
+        let deleted_at = Some(found.entry.deleted_at.unwrap_or(self.clock.now()));
+        let entry = StreamEntry { deleted_at, empty_at, ..found.entry.clone() };
+        if entry != found.entry {
             self.catalogue().put_stream(basin, name, &entry, Some(found)).await?;
         }
         if let Some(open) = self.open_streams().remove(key) {
@@ -251,8 +304,33 @@ impl Streams {
         name: &StreamName,
         id: StreamId,
     ) -> Result<(), Failure> {
+        self.until_noticed().await;
+        self.remove_noticed_stream(&(basin.clone(), name.clone()), id).await
+    }
+
+    async fn remove_noticed_stream(&self, key: &StreamKey, id: StreamId) -> Result<(), Failure> {
+        if self.is_shared() && !self.goes_for_good(key, id).await? {
+            return Ok(());
+        }
         self.store.delete(id).await?;
-        let _name = self.lock_name(&(basin.clone(), name.clone())).await;
+        let _name = self.lock_name(key).await;
+        settled(|| self.forget_stream(key, id)).await
+    }
+
+    async fn goes_for_good(&self, key: &StreamKey, id: StreamId) -> Result<bool, Failure> {
+        let _name = self.lock_name(key).await;
+        settled(|| async {
+            match self.catalogue().stream(&key.0, &key.1).await? {
+                Some(found) if found.entry.id != id => Ok(true),
+                Some(found) if found.entry.deleted_at.is_some() => self.is_still_empty(key, &found).await,
+                Some(_) => Ok(false),
+                None => Ok(true),
+            }
+        })
+        .await
+    }
+
+    async fn forget_stream(&self, (basin, name): &StreamKey, id: StreamId) -> Result<(), Failure> {
         self.catalogue().remove_arrivals(id).await?;
         match self.catalogue().stream(basin, name).await? {
             Some(found) if found.entry.id == id => self.catalogue().remove_stream(basin, name, &found).await,
@@ -267,33 +345,50 @@ impl Streams {
         let any = StreamNamePart::default();
         while self.is_basin_going(basin).await? {
             let page = self.catalogue().streams(basin, &any, &any, MAX_LIST_LIMIT).await?;
+            let mut going = Vec::new();
             for stream in page.entries {
-                self.remove_stream_of_basin(basin, &stream.name).await?;
+                going.extend(self.delete_stream_of_basin(basin, &stream.name).await?);
+            }
+            if !going.is_empty() {
+                self.until_noticed().await;
+            }
+            for (key, id) in going {
+                self.remove_noticed_stream(&key, id).await?;
             }
             if !page.has_more {
                 break;
             }
         }
         let _name = self.lock_basin(basin).await;
+        settled(|| self.forget_basin(basin)).await
+    }
+
+    async fn forget_basin(&self, basin: &BasinName) -> Result<(), Failure> {
         match self.catalogue().basin(basin).await? {
             Some(found) if found.entry.deleted_at.is_some() => self.catalogue().remove_basin(basin, &found).await,
             _ => Ok(()),
         }
     }
 
-    async fn remove_stream_of_basin(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
+    async fn delete_stream_of_basin(
+        &self,
+        basin: &BasinName,
+        name: &StreamName,
+    ) -> Result<Option<(StreamKey, StreamId)>, Failure> {
         let key = (basin.clone(), name.clone());
-        let id = {
-            let _name = self.lock_name(&key).await;
-            let Some(found) = self.catalogue().stream(basin, name).await? else { return Ok(()) };
-            // A going basin that has this stream cannot be removed and made anew while the stream's name is held.
-            if !self.is_basin_going(basin).await? {
-                return Ok(());
-            }
-            self.begin_deletion(&key, &found).await?;
-            found.entry.id
-        };
-        self.remove_stream(basin, name, id).await
+        let _name = self.lock_name(&key).await;
+        let id = settled(|| self.try_delete_stream_of_basin(&key)).await?;
+        Ok(id.map(|id| (key.clone(), id)))
+    }
+
+    async fn try_delete_stream_of_basin(&self, key: &StreamKey) -> Result<Option<StreamId>, Failure> {
+        let Some(found) = self.catalogue().stream(&key.0, &key.1).await? else { return Ok(None) };
+        // A going basin that has this stream cannot be removed and made anew while the stream's name is held.
+        if !self.is_basin_going(&key.0).await? {
+            return Ok(None);
+        }
+        self.begin_deletion(key, &found, None).await?;
+        Ok(Some(found.entry.id))
     }
 
     async fn is_basin_going(&self, name: &BasinName) -> Result<bool, Failure> {

@@ -49,6 +49,8 @@ pub struct ReadSession {
     clock: FollowClock,
     meter: ReadMeter,
     state: State,
+    /// Whether it ever waited at the tail: from then on the stream hears at once what others append, until it is gone.
+    follows: bool,
 }
 
 enum State {
@@ -105,6 +107,9 @@ impl ReadSession {
         request: &ReadRequest,
         mode: ReadMode,
     ) -> Result<Self, Failure> {
+        if stream.is_shared() {
+            stream.refreshed().await?;
+        }
         let head = stream.durable_head()?;
         let mut plan = ReadPlan::new(request, mode, &head)?;
         let start = match plan.start() {
@@ -127,6 +132,7 @@ impl ReadSession {
             bounds: request.bounds,
             clock: FollowClock::new(plan.wait()),
             state: start.map_or(State::Done, |_| State::catching_up()),
+            follows: false,
         })
     }
 
@@ -181,6 +187,14 @@ impl ReadSession {
             None => {}
         }
         Poll::Ready(step)
+    }
+
+    /// From the first time that it has to wait. One that ends at the tail, or comes back to it, changes nothing.
+    fn follow(&mut self) {
+        if !self.follows {
+            self.follows = true;
+            self.stream.add_follower();
+        }
     }
 
     /// Delivers what could be decrypted; the record that could not ends the session, right away or after those before it.
@@ -289,7 +303,10 @@ impl ReadSession {
                 Poll::Ready(Ok(None))
             }
             Ahead::Nothing => match self.clock.due(now) {
-                Due::Nothing => Poll::Pending,
+                Due::Nothing => {
+                    self.follow();
+                    Poll::Pending
+                }
                 Due::Heartbeat => {
                     self.clock.heartbeat_sent(now, heartbeat_interval());
                     Poll::Ready(Ok(Some(ReadEvent::Heartbeat(tail))))
@@ -322,6 +339,9 @@ impl ReadSession {
 
 impl Drop for ReadSession {
     fn drop(&mut self) {
+        if self.follows {
+            self.stream.remove_follower();
+        }
         self.stream.leave(&self.place);
     }
 }

@@ -1,6 +1,6 @@
 //! Changing some of a basin's or a stream's configuration (`control-plane.md` §4.4, §5.4).
 
-use super::{Failure, Streams};
+use super::{Failure, StreamKey, Streams, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinName, BasinReconfiguration, StreamConfig, StreamEntry, StreamName,
     StreamReconfiguration,
@@ -14,6 +14,14 @@ impl Streams {
         changes: &BasinReconfiguration,
     ) -> Result<BasinConfig, Failure> {
         let _name = self.lock_basin(name).await;
+        settled(|| self.try_reconfigure_basin(name, changes)).await
+    }
+
+    async fn try_reconfigure_basin(
+        &self,
+        name: &BasinName,
+        changes: &BasinReconfiguration,
+    ) -> Result<BasinConfig, Failure> {
         let found = self.live_basin(name).await?;
         let config = changes.apply(&found.entry.config);
         if config != found.entry.config {
@@ -34,6 +42,15 @@ impl Streams {
     ) -> Result<StreamConfig, Failure> {
         let key = (basin.clone(), name.clone());
         let _name = self.lock_name(&key).await;
+        settled(|| self.try_reconfigure_stream(&key, changes)).await
+    }
+
+    async fn try_reconfigure_stream(
+        &self,
+        key: &StreamKey,
+        changes: &StreamReconfiguration,
+    ) -> Result<StreamConfig, Failure> {
+        let (basin, name) = key;
         let of = self.live_basin(basin).await?;
         let found = self.known_stream(basin, name).await?;
         if found.entry.deleted_at.is_some() {
@@ -43,10 +60,16 @@ impl Streams {
         if config != found.entry.config {
             let entry = StreamEntry { config: config.clone(), ..found.entry.clone() };
             self.catalogue().put_stream(basin, name, &entry, Some(&found)).await?;
-            if let Some(stream) = self.open_stream(&key) {
-                stream.reconfigure(&config);
-            }
+            self.reconfigure_open(key, &entry);
         }
         Ok(config)
+    }
+
+    /// Puts the configuration of an entry just written in force where the stream is open.
+    pub(super) fn reconfigure_open(&self, key: &StreamKey, entry: &StreamEntry) {
+        let open = self.open_streams().get(key).map(|open| open.stream.clone());
+        if let Some(stream) = open.filter(|stream| stream.id() == entry.id) {
+            stream.reconfigure(&entry.config);
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::{
     Failure, Job, Stream, StreamKey, Streams,
     catalogue::{Cursor, Found},
+    neighbours::settled,
 };
 use crate::types::{Arrivals, BasinNamePart, StreamEntry, Timestamp, limits::MAX_LIST_LIMIT};
 
@@ -150,7 +151,7 @@ impl Streams {
         })
     }
 
-    fn open_streams_where(&self, due: impl Fn(&super::Open) -> bool) -> Vec<StreamKey> {
+    pub(super) fn open_streams_where(&self, due: impl Fn(&super::Open) -> bool) -> Vec<StreamKey> {
         self.open_streams().iter().filter(|(_, open)| due(open)).map(|(key, _)| key.clone()).collect()
     }
 
@@ -192,14 +193,30 @@ impl Streams {
         let before = stream.trim_point();
         let expired = stream.has_expired_records(now);
         if expired || stream.has_unsaved_arrivals() {
-            let arrivals = stream.aged_arrivals(now);
-            self.catalogue().put_arrivals(stream.id(), &arrivals).await?;
-            stream.arrivals_are_saved(&arrivals, now);
+            settled(|| self.save_arrivals_of(stream, now)).await?;
         }
         if stream.trim_point() > before || round == Round::First {
             stream.trim().await?;
         }
         self.delete_if_empty(key, found, stream).await
+    }
+
+    /// What other gateways wrote down of a stream's arrivals is as true as what is known here.
+    async fn save_arrivals_of(&self, stream: &Stream, now: Timestamp) -> Result<(), Failure> {
+        let found = match self.is_shared() {
+            true => self.catalogue().arrivals(stream.id()).await?,
+            false => None,
+        };
+        if let Some(found) = &found {
+            stream.merge_arrivals(&found.entry);
+        }
+        let arrivals = stream.aged_arrivals(now);
+        match (self.is_shared(), &found) {
+            (true, found) => self.catalogue().replace_arrivals(stream.id(), &arrivals, found.as_ref()).await?,
+            (false, _) => self.catalogue().put_arrivals(stream.id(), &arrivals).await?,
+        }
+        stream.arrivals_are_saved(&arrivals, now);
+        Ok(())
     }
 
     /// Deletes a stream that has been empty for as long as its configuration bears (`data-plane.md` §5.4).
@@ -210,10 +227,12 @@ impl Streams {
         stream: &Arc<Stream>,
     ) -> Result<(), Failure> {
         let min_age = found.entry.config.delete_on_empty_min_age_secs;
-        if min_age == 0 || !stream.seal_if_empty(min_age, self.clock.now()) {
+        if min_age == 0 || !stream.may_be_deleted_as_empty(self.clock.now()) {
             return Ok(());
         }
-        let deleted = self.begin_deletion(key, found).await;
+        stream.refreshed().await?;
+        let Some(tail) = stream.seal_if_empty(min_age, self.clock.now()) else { return Ok(()) };
+        let deleted = self.begin_deletion(key, found, self.is_shared().then_some(tail)).await;
         if deleted.is_err() {
             stream.reopen();
         }

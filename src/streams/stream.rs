@@ -10,30 +10,33 @@
 //! The durable tail only grows. Acks, followers, check-tail and waiting rejections are all released by it.
 
 mod keeping;
+mod sharing;
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    task::Context,
+    task::{Context, Poll},
     time::Instant,
 };
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use self::sharing::Refresher;
 use super::{
     Failure,
     background::Background,
     ring::Ring,
     waiters::{Place, Waiters, Wakers},
+    writers::{Next, Promise, TakenBack, WriterId, Writers},
 };
 use crate::{
-    clock,
+    clock::{self, Clock},
     encryption::{KeyError, KeyMaterial, RecordCipher},
-    sequence::Sequencer,
-    store::{Commit, CommitSink, Store, StoreError, StoreFuture, StreamLog},
+    sequence::{Rejection, Sequencer},
+    store::{Commit, CommitSink, Sharing, Store, StoreError, StoreFuture, StreamLog},
     telemetry::CommitLatency,
     types::{
-        AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig,
+        AppendAck, AppendInput, ArrivalMark, Arrivals, Batch, BatchSlice, Cipher, Head, Position, SeqNum, StreamConfig,
         StreamEntry, StreamId, Timestamp,
     },
     usage::StreamUsage,
@@ -44,9 +47,12 @@ pub struct Stream {
     id: StreamId,
     /// For life: what the basin says later changes nothing.
     cipher: Option<Cipher>,
+    sharing: Sharing,
     this: Weak<Stream>,
+    clock: Arc<dyn Clock>,
     background: Background,
     commit_latency: CommitLatency,
+    refresher: Refresher,
     usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
     state: Mutex<State>,
@@ -66,11 +72,14 @@ struct State {
     pending: VecDeque<Pending>,
     ring: Ring,
     waiters: Waiters,
+    writers: Writers,
+    /// Readers that wait at the tail, or did and came back.
+    followers: usize,
 }
 
 /// ```text
 /// Serving ──► Deleted
-///    └──────► Failed     recovered from what is durable when the stream is next opened
+///    └──────────┴──► Failed     recovered from what is durable when the stream is next opened
 /// ```
 #[derive(Clone)]
 enum Phase {
@@ -84,15 +93,46 @@ struct Pending {
     head: Head,
     arrived: Timestamp,
     since: Instant,
+    /// What it was made from, where it may have to be judged again.
+    origin: Option<Box<Origin>>,
     /// Bytes of the in-flight budget, given back when the batch is durable.
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A batch that was given its numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Accepted {
-    pub(super) start: Position,
-    pub(super) end: Position,
+/// Whose input a batch was made from.
+struct Origin {
+    input: AppendInput,
+    writer: WriterId,
+}
+
+/// An input on its way into the log, and what goes with it.
+struct Incoming {
+    arrived: Timestamp,
+    since: Instant,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why an input was not put into the log. It had no effect, unless the store's error says otherwise.
+enum NotPut {
+    Rejected(Rejection),
+    Failed(StoreError),
+}
+
+impl From<NotPut> for Failure {
+    fn from(not_put: NotPut) -> Self {
+        match not_put {
+            NotPut::Rejected(rejection) => rejection.into(),
+            NotPut::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// What comes next for a writer that has inputs outstanding.
+pub(super) enum Outcome {
+    /// An ack, with the metered bytes that it is for.
+    Ack(AppendAck, usize),
+    /// An input of which nobody can tell yet: [`Stream::judge_again`] when the stream was refreshed.
+    Undecided,
 }
 
 /// A batch that was refused, and the state that this was judged against.
@@ -114,21 +154,24 @@ pub(super) enum Ahead {
 }
 
 impl Stream {
-    /// Opens, at the time `now`, the log of the stream that `entry` describes. `arrivals` is what was written down of it.
+    /// Opens the log of the stream that `entry` describes. `arrivals` is what was written down of it.
     pub(super) async fn open(
         store: &dyn Store,
         entry: &StreamEntry,
         arrivals: Option<Arrivals>,
-        now: Timestamp,
+        clock: Arc<dyn Clock>,
         background: Background,
         commit_latency: CommitLatency,
     ) -> Result<Arc<Self>, StoreError> {
         let stream = Arc::new_cyclic(|this| Self {
             id: entry.id,
             cipher: entry.cipher,
+            sharing: store.sharing(),
             this: this.clone(),
+            clock,
             background,
             commit_latency,
+            refresher: Refresher::default(),
             usage: OnceLock::new(),
             log: OnceLock::new(),
             state: Mutex::new(State {
@@ -141,10 +184,12 @@ impl Stream {
                 pending: VecDeque::new(),
                 ring: Ring::default(),
                 waiters: Waiters::default(),
+                writers: Writers::default(),
+                followers: 0,
             }),
         });
         let opened = store.open(entry.id, Arc::new(Sink(Arc::downgrade(&stream)))).await?;
-        stream.lock().begin_at(opened.head, now);
+        stream.lock().begin_at(opened.head, stream.clock.now());
         stream.log.get_or_init(|| opened.log);
         Ok(stream)
     }
@@ -177,7 +222,9 @@ impl Stream {
         self.usage().set_stored(self.stored());
     }
 
-    /// The durable tail.
+    /// The durable tail, as far as this process knows: [`Streams::check_tail`] asks where others write too.
+    ///
+    /// [`Streams::check_tail`]: super::Streams::check_tail
     pub fn check_tail(&self) -> Result<Position, Failure> {
         self.durable_head().map(|head| head.tail)
     }
@@ -188,55 +235,127 @@ impl Stream {
         Ok(state.durable)
     }
 
-    /// Judges `input`, in the form in which it is stored, at the time `now` and hands it to the log.
+    /// Judges `input` of `writer`, in the form in which it is stored, at the time `now` and hands it to the log.
+    ///
+    /// Where others write too, it is not refused here on account of the stream's state: what is known of that may be old.
     pub(super) fn append(
         &self,
+        writer: WriterId,
         input: &AppendInput,
         permit: OwnedSemaphorePermit,
         now: Timestamp,
-    ) -> Result<Accepted, Refused> {
+    ) -> Result<(), Refused> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let judged_at = state.sequencer.head().tail.seq_num;
+        let judged_at = self.refusals_wait_for(state);
         let refused = |failure| Refused { failure, judged_at };
         state.phase.serving().map_err(refused)?;
+        let mut incoming = Incoming { arrived: now, since: clock::instant(), permit: Some(permit) };
+        if state.writers.has_taken_back(writer) {
+            state.writers.take_back(writer, incoming.taken_back(input.clone()));
+            return Ok(());
+        }
 
-        let before = *state.sequencer.head();
-        let batch =
-            state.sequencer.admit(input, state.config.timestamping, now).map_err(|error| refused(error.into()))?;
-        let head = *state.sequencer.head();
-        let accepted = Accepted { start: batch.start(), end: batch.end() };
-        let since = clock::instant();
-        match self.log().append(batch.clone(), head) {
-            Ok(Commit::Durable) => {
-                state.note_durable(batch, head, now);
-                self.commit_latency.observe(clock::instant().saturating_duration_since(since));
-                self.note_stored();
+        let trim_point = state.durable.trim_point;
+        match self.put(state, writer, input, &mut incoming) {
+            Ok(()) => {}
+            Err(NotPut::Rejected(_)) if self.is_shared() => {
+                state.writers.take_back(writer, incoming.taken_back(input.clone()));
             }
-            Ok(Commit::Pending) => {
-                state.pending.push_back(Pending { batch, head, arrived: now, since, _permit: permit });
-            }
-            Err(error) => {
-                state.sequencer.set_head(before);
+            Err(not_put) => {
                 drop(guard);
-                if let StoreError::Unknown(_) = error {
-                    self.fail(error.clone());
-                }
-                return Err(refused(error.into()));
+                self.fail_if_unknown(&not_put);
+                return Err(refused(not_put.into()));
             }
         }
         let wakers = state.wakers_of_tail();
-        let trims = state.durable.trim_point > before.trim_point;
+        let trims = state.durable.trim_point > trim_point;
         drop(guard);
         wakers.wake();
         self.trim_in_background(trims);
-        Ok(accepted)
+        Ok(())
+    }
+
+    /// Gives `input` its numbers, hands it to the log and promises the numbers to `writer`. If it cannot, nothing changed.
+    fn put(
+        &self,
+        state: &mut State,
+        writer: WriterId,
+        input: &AppendInput,
+        incoming: &mut Incoming,
+    ) -> Result<(), NotPut> {
+        let before = *state.sequencer.head();
+        let batch =
+            state.sequencer.admit(input, state.config.timestamping, incoming.arrived).map_err(NotPut::Rejected)?;
+        let head = *state.sequencer.head();
+        let promise = Promise { start: batch.start(), end: batch.end(), metered: input.batch.metered() };
+        match self.log().append(batch.clone(), head) {
+            Ok(Commit::Durable) => {
+                state.note_durable(batch, head, incoming.arrived);
+                self.commit_latency.observe(clock::instant().saturating_duration_since(incoming.since));
+                self.note_stored();
+            }
+            Ok(Commit::Pending) => {
+                let origin = self.is_shared().then(|| Box::new(Origin { input: input.clone(), writer }));
+                let &mut Incoming { arrived, since, ref mut permit } = incoming;
+                state.pending.push_back(Pending { batch, head, arrived, since, origin, permit: permit.take() });
+            }
+            Err(error) => {
+                state.sequencer.set_head(before);
+                return Err(NotPut::Failed(error));
+            }
+        }
+        state.writers.promise(writer, promise);
+        Ok(())
+    }
+
+    /// The tail that must be durable before anyone may be told of a refusal.
+    fn refusals_wait_for(&self, state: &State) -> SeqNum {
+        match self.sharing {
+            Sharing::Alone => state.sequencer.head().tail.seq_num,
+            // What is refused at once does not quote the state, and that tail may never come.
+            Sharing::Shared => SeqNum::FIRST,
+        }
+    }
+
+    fn fail_if_unknown(&self, not_put: &NotPut) {
+        if let NotPut::Failed(error @ StoreError::Unknown(_)) = not_put {
+            self.fail(error.clone());
+        }
+    }
+
+    /// What comes next for `writer`, which has inputs outstanding; if that is not known yet, the task of `cx` is woken.
+    pub(super) fn outcome(&self, writer: WriterId, place: &Place, cx: &Context<'_>) -> Poll<Result<Outcome, Failure>> {
+        let mut state = self.lock();
+        let tail = state.durable.tail;
+        if let Some(Promise { start, end, metered }) = state.writers.take_kept(writer, tail.seq_num) {
+            return Poll::Ready(Ok(Outcome::Ack(AppendAck { start, end, tail }, metered)));
+        }
+        // A deletion does not take back what was accepted: the log still reports it.
+        if let Phase::Failed(error) = &state.phase {
+            return Poll::Ready(Err(error.clone().into()));
+        }
+        match state.writers.next(writer) {
+            Some(Next::TakenBack) => Poll::Ready(Ok(Outcome::Undecided)),
+            Some(Next::Promised(promise)) => {
+                state.waiters.wait(place, promise.end.seq_num, cx);
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
     }
 
     /// From now on batches are stamped, and records kept, as `config` says.
     pub(super) fn reconfigure(&self, config: &StreamConfig) {
         self.lock().config = config.clone();
         self.usage().set_class(&config.storage_class);
+    }
+
+    pub(super) fn reconfigure_if_changed(&self, config: &StreamConfig) {
+        let changed = self.lock().config != *config;
+        if changed {
+            self.reconfigure(config);
+        }
     }
 
     /// Ends the stream for everyone who uses it.
@@ -246,7 +365,7 @@ impl Stream {
 
     fn end(&self, phase: Phase) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Serving) {
+        if matches!((&state.phase, &phase), (Phase::Serving, _) | (Phase::Deleted, Phase::Failed(_))) {
             state.phase = phase;
             state.ring.clear();
         }
@@ -284,6 +403,17 @@ impl Stream {
 
     pub(super) fn enter(&self) -> Place {
         self.lock().waiters.enter()
+    }
+
+    pub(super) fn enter_writer(&self) -> (Place, WriterId) {
+        let mut state = self.lock();
+        (state.waiters.enter(), state.writers.enter())
+    }
+
+    pub(super) fn leave_writer(&self, place: &Place, writer: WriterId) {
+        let mut state = self.lock();
+        state.waiters.leave(place);
+        state.writers.leave(writer);
     }
 
     pub(super) fn leave(&self, place: &Place) {
@@ -350,7 +480,7 @@ impl Stream {
         let mut state = self.lock();
         let trimmed_before = state.durable.trim_point;
         while state.pending.front().is_some_and(|pending| pending.batch.end().seq_num <= end) {
-            if let Some(Pending { batch, head, arrived, since, _permit }) = state.pending.pop_front() {
+            if let Some(Pending { batch, head, arrived, since, .. }) = state.pending.pop_front() {
                 state.note_durable(batch, head, arrived);
                 self.commit_latency.observe(now.saturating_duration_since(since));
             }
@@ -373,6 +503,12 @@ impl Stream {
         if trims {
             self.background.trim(self.this.clone());
         }
+    }
+}
+
+impl Incoming {
+    fn taken_back(self, input: AppendInput) -> TakenBack {
+        TakenBack { input, arrived: self.arrived, permit: self.permit }
     }
 }
 
@@ -422,6 +558,18 @@ impl CommitSink for Sink {
     fn durable(&self, end: SeqNum) {
         if let Some(stream) = self.0.upgrade() {
             stream.settle(end);
+        }
+    }
+
+    fn arrived(&self, batch: Batch, head: Head) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.arrived(batch, head);
+        }
+    }
+
+    fn overtaken(&self, head: Head, missed: Vec<(Batch, Head)>) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.overtaken(head, missed);
         }
     }
 

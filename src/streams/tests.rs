@@ -1,6 +1,8 @@
 //! The service over a store that makes nothing durable until a test says so, and with the time in hand.
 
 mod encryption;
+mod neighbours;
+mod shared;
 
 use std::{
     future::poll_fn,

@@ -104,6 +104,8 @@ impl Arrivals {
     pub fn note(&mut self, at: Timestamp, end: SeqNum, resolution: u64) {
         self.changed_at = self.changed_at.max(at);
         match self.marks.back_mut() {
+            // Another process noted them, and more.
+            Some(last) if end <= last.end => {}
             Some(last) if at < self.last_mark_until || at <= last.at => {
                 *last = ArrivalMark { at: last.at.max(at), end: last.end.max(end) };
             }
@@ -126,6 +128,26 @@ impl Arrivals {
         if self.latest().map_or(SeqNum::FIRST, |latest| latest.end) < tail {
             self.note(now, tail, resolution);
         }
+    }
+
+    /// Adds what another process noted of the same records. What either says is true, by its clock.
+    pub fn merge(&mut self, other: &Self) {
+        let mut all: Vec<_> = self.marks.iter().chain(&other.marks).copied().collect();
+        all.sort_by_key(|mark| (mark.at, std::cmp::Reverse(mark.end)));
+        self.marks.clear();
+        for mark in all {
+            // One that reaches no further than an earlier one says nothing new.
+            if self.marks.back().is_none_or(|last| last.end < mark.end) {
+                self.marks.push_back(mark);
+            }
+        }
+        self.removed_to = self.removed_to.max(other.removed_to);
+        self.changed_at = self.changed_at.max(other.changed_at);
+        self.last_mark_until = self.last_mark_until.max(self.latest().map_or(Timestamp::default(), |last| last.at));
+        while self.marks.len() > 1 && self.marks[0].end <= self.removed_to {
+            self.marks.pop_front();
+        }
+        self.thin_out();
     }
 
     /// Records before this one are, at `now`, older than `policy` keeps them.
@@ -249,6 +271,20 @@ mod tests {
         let mut unwritten = Arrivals::new(at(3));
         unwritten.fit(number(0), at(9000), 1000);
         assert_eq!(unwritten, Arrivals::new(at(3)));
+    }
+
+    #[test]
+    fn what_two_processes_noted_is_put_together() {
+        let mut arrivals = noted(&[(5000, 1), (7000, 4), (9000, 9)]);
+        let mut other = noted(&[(5500, 3), (7000, 6), (9500, 9), (9900, 12)]);
+        other.remove_to(number(1), at(9950));
+        arrivals.merge(&other);
+        assert_eq!(marks(&arrivals), [(5500, 3), (7000, 6), (9000, 9), (9900, 12)]);
+        assert_eq!((arrivals.removed_to(), arrivals.changed_at()), (number(1), at(9950)));
+        arrivals.note(at(20_000), number(10), 1000);
+        assert_eq!(arrivals.latest().map(|mark| mark.end), Some(number(12)), "not noted a second time");
+        arrivals.note(at(21_000), number(13), 1000);
+        assert_eq!(arrivals.latest(), Some(ArrivalMark { at: at(21_000), end: number(13) }));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is known of a basin and of a stream besides its records: as it is kept, and as a listing shows it.
 
 use super::{
-    BasinConfig, BasinName, Cipher, RequestToken, StreamConfig, StreamConfigLayer, StreamId, StreamName, Timestamp,
+    BasinConfig, BasinName, Cipher, RequestToken, SeqNum, StreamConfig, StreamConfigLayer, StreamId, StreamName,
+    Timestamp,
 };
 
 /// The request that made a basin or a stream, kept as long as that exists, so that the same request again is recognised.
@@ -41,6 +42,9 @@ pub struct StreamEntry {
     pub created_at: Timestamp,
     /// When its deletion was asked for, while that goes on.
     pub deleted_at: Option<Timestamp>,
+    /// It goes because it was empty, with its tail here, and only if nobody appended before all had heard of that. Nothing
+    /// if it goes in any case, or if one process has it alone, which knows.
+    pub empty_at: Option<SeqNum>,
     /// The request that made it, if that can come again.
     pub creation: Option<Creation<StreamConfigLayer>>,
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! basin   {"v":1,"config":{…},"location":null,"created_at":ms,"deleted_at":null,"creation":{"token":"…","config":{…}}}
 //! stream  {"v":1,"id":"<32 hex>","config":{…},"cipher":null,"created_at":ms,"deleted_at":null,"creation":null}
+//!         and "empty_at":seq behind "deleted_at" while a stream goes because several gateways have it empty
 //!
 //! arrivals of a stream   {"v":1,"removed_to":seq,"changed_at":ms,"marks":[[ms,seq],…]}
 //! ```
@@ -86,6 +87,7 @@ pub fn encode_stream_entry(entry: &StreamEntry) -> Vec<u8> {
         cipher: entry.cipher.map(Into::into),
         created_at: entry.created_at.get(),
         deleted_at: entry.deleted_at.map(Timestamp::get),
+        empty_at: entry.empty_at.map(SeqNum::get),
         creation: entry.creation.as_ref().map(CreationJson::from),
     })
 }
@@ -101,6 +103,7 @@ pub fn decode_stream_entry(bytes: &[u8]) -> Result<StreamEntry, EntryError> {
         cipher: json.cipher.map(Into::into),
         created_at: Timestamp::new(json.created_at),
         deleted_at: json.deleted_at.map(Timestamp::new),
+        empty_at: json.empty_at.map(SeqNum::new),
         creation: json.creation.map(Creation::<StreamConfigLayer>::try_from).transpose()?,
     })
 }
@@ -159,6 +162,9 @@ struct StreamEntryJson {
     cipher: Option<CipherJson>,
     created_at: u64,
     deleted_at: Option<u64>,
+    /// Only where several gateways share a store, and while a stream goes; no older gateway reads such a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    empty_at: Option<u64>,
     creation: Option<CreationJson<StreamConfigJson>>,
 }
 
@@ -276,11 +282,12 @@ mod tests {
             config in layers(),
             cipher in ciphers(),
             (created_at, deleted_at) in times(),
+            empty_at in option::of(any::<u64>().prop_map(SeqNum::new)),
             creation in creations(layers()),
         ) {
             let config = config.over(&StreamConfigLayer::default());
             let entry =
-                StreamEntry { id: StreamId::new(id), config, cipher, created_at, deleted_at, creation };
+                StreamEntry { id: StreamId::new(id), config, cipher, created_at, deleted_at, empty_at, creation };
             prop_assert_eq!(decode_stream_entry(&encode_stream_entry(&entry)), Ok(entry));
         }
     }

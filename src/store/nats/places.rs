@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_search_begins_between_neighbours() {
         let mut places = Places::default();
-        [0, 1, 5].map(|i| places.insert(place(i)));
+        [0, 1, 5].into_iter().for_each(|i| places.insert(place(i)));
         let around = |from: u64| places.around(|place| place.end.seq_num > SeqNum::new(from));
         assert_eq!(around(1), Between { before: None, at_most: Some(place(0)) });
         assert_eq!(around(2).exact(), Some(20));

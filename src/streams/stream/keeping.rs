@@ -43,18 +43,26 @@ impl Stream {
         state.raise_trim_point(saved.removed_to());
     }
 
-    /// Closes the stream for appends if, at `now`, it has been empty and unchanged for `seconds`.
+    /// Adds what another process noted of the arrivals.
+    pub(in crate::streams) fn merge_arrivals(&self, other: &Arrivals) {
+        let mut state = self.lock();
+        state.arrivals.merge(other);
+        let removed_to = state.arrivals.removed_to();
+        state.raise_trim_point(removed_to);
+    }
+
+    /// Closes the stream for appends if, at `now`, it has been empty and unchanged for `seconds`; returns the tail then.
     ///
     /// An append comes before this, and is seen, or after it, and finds the stream deleted. Nobody is woken yet:
     /// [`Stream::delete`] does that, or [`Stream::reopen`] takes it back.
-    pub(in crate::streams) fn seal_if_empty(&self, seconds: u64, now: Timestamp) -> bool {
+    pub(in crate::streams) fn seal_if_empty(&self, seconds: u64, now: Timestamp) -> Option<SeqNum> {
         let mut state = self.lock();
         let empty = state.pending.is_empty() && state.durable.trim_point >= state.durable.tail.seq_num;
         let due = matches!(state.phase, Phase::Serving) && empty && state.arrivals.unchanged_for(seconds, now);
         if due {
             state.phase = Phase::Deleted;
         }
-        due
+        due.then_some(state.durable.tail.seq_num)
     }
 
     /// Takes back [`Stream::seal_if_empty`]: the deletion did not happen.

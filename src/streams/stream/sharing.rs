@@ -1,0 +1,273 @@
+//! A stream that other processes write to as well: what they commit, and what becomes of inputs that they overtook.
+//!
+//! ```text
+//!                        durable tail
+//! known here   ───────────────┼─ a ─ b ─ c ►              accepted here, in this order
+//! the log      ───────────────┼─ X ─ Y ────┼              another process was first
+//! judged again ───────────────┼─ X ─ Y ────┼─ a ─ c ►     b asked for the number that X got: it goes back to its writer,
+//!                                                         with all that came after it in its session
+//! ```
+//!
+//! Nobody is told of a refusal on the strength of what is known here, which may be old, or of what was accepted here,
+//! which may never become durable. The input goes back to its writer; when the stream was refreshed it is judged anew,
+//! and either goes in at the end, or is refused by a head that was in force after the input had come.
+//!
+//! Records keep the time at which they first arrived, however often they are judged: timestamps do not decrease anyway,
+//! and a record is not younger for having waited.
+
+use std::{
+    future::poll_fn,
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll},
+};
+
+use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream};
+use crate::{
+    store::{Listening, Sharing, StoreError},
+    streams::writers::{Refusals, TakenBack, WriterId},
+    types::{Arrivals, Batch, Head, SeqNum, Timestamp},
+};
+
+impl Stream {
+    pub(in crate::streams) fn is_shared(&self) -> bool {
+        self.sharing == Sharing::Shared
+    }
+
+    /// Makes sure that all that was acknowledged anywhere before this was called is known here, and readable.
+    ///
+    /// Goes on to its end in a task of its own, so that nobody else waits for a caller that is not polled.
+    pub(in crate::streams) async fn refreshed(&self) -> Result<(), Failure> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let gone = || StoreError::Unknown("the stream was closed".into());
+        let stream = self.this.upgrade().ok_or_else(gone)?;
+        let refreshing = tokio::spawn(async move { stream.refresh_in_turn().await });
+        refreshing.await.unwrap_or_else(|_stopped| Err(gone().into()))
+    }
+
+    async fn refresh_in_turn(&self) -> Result<(), Failure> {
+        if let Phase::Failed(error) = &self.lock().phase {
+            return Err(error.clone().into());
+        }
+        let head = self.refresher.refresh(|| self.log().refresh()).await?;
+        self.reach(head.tail.seq_num).await
+    }
+
+    /// Waits until the durable tail known here is at `end`: what is durable already is reported at any moment.
+    async fn reach(&self, end: SeqNum) -> Result<(), Failure> {
+        let place = self.enter();
+        let reached = poll_fn(|cx| match self.reached(end, &place, cx) {
+            Ok(Some(_)) => Poll::Ready(Ok(())),
+            Ok(None) => Poll::Pending,
+            Err(failure) => Poll::Ready(Err(failure)),
+        })
+        .await;
+        self.leave(&place);
+        reached
+    }
+
+    /// One more reader waits at the tail.
+    pub(in crate::streams) fn add_follower(&self) {
+        let mut state = self.lock();
+        state.followers += 1;
+        if state.followers == 1 {
+            self.log().listen(Listening::Following);
+        }
+    }
+
+    /// A reader that did is gone.
+    pub(in crate::streams) fn remove_follower(&self) {
+        let mut state = self.lock();
+        state.followers -= 1;
+        if state.followers == 0 {
+            self.log().listen(Listening::Idle);
+        }
+    }
+
+    /// Another process committed `batch` at the durable tail.
+    pub(super) fn arrived(&self, batch: Batch, head: Head) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if !state.pending.is_empty() {
+            drop(state);
+            // It was accepted while this was on its way here.
+            return self.overtaken(head, vec![(batch, head)]);
+        }
+        if state.is_over() {
+            return;
+        }
+        let trimmed_before = state.durable.trim_point;
+        state.catch_up(head, vec![(batch, head)], now);
+        let durable = state.durable;
+        state.sequencer.set_head(durable);
+        let wakers = state.wakers_of_tail();
+        drop(state);
+        self.note_stored();
+        wakers.wake();
+        self.trim_in_background(durable.trim_point > trimmed_before);
+    }
+
+    /// Of what was accepted here nothing became durable: it is judged again, in its order, from `head` on.
+    pub(super) fn overtaken(&self, head: Head, missed: Vec<(Batch, Head)>) {
+        let now = self.clock.now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.is_over() {
+            return;
+        }
+        if let Err(error) = state.check_forward(&head) {
+            drop(guard);
+            return self.fail(error);
+        }
+        let trimmed_before = state.durable.trim_point;
+        state.catch_up(head, missed, now);
+        state.sequencer.set_head(state.durable);
+        self.log().resume_at(state.durable.tail.seq_num);
+        let failed = self.judge_all_again(state);
+        let wakers = state.waiters.everyone();
+        let trims = state.durable.trim_point > trimmed_before;
+        drop(guard);
+        if let Some(error) = failed {
+            self.fail(error);
+        }
+        self.note_stored();
+        wakers.wake();
+        self.trim_in_background(trims);
+    }
+
+    /// Gives what was accepted its numbers anew. What is refused, and what came after it in its session, goes back to its
+    /// writer. Returns the error after which nothing more is known of the log.
+    fn judge_all_again(&self, state: &mut State) -> Option<StoreError> {
+        let overtaken = mem::take(&mut state.pending);
+        for origin in overtaken.iter().filter_map(|pending| pending.origin.as_ref()) {
+            state.writers.recall(origin.writer);
+        }
+        let mut refusals = Refusals::default();
+        for Pending { arrived, since, origin, permit, .. } in overtaken {
+            let Some(origin) = origin else { continue };
+            let Origin { input, writer } = *origin;
+            let mut incoming = Incoming { arrived, since, permit };
+            let put = match refusals.concern(writer) {
+                true => Err(None),
+                false => self.put(state, writer, &input, &mut incoming).map_err(Some),
+            };
+            match put {
+                Ok(()) => {}
+                Err(Some(NotPut::Failed(error @ StoreError::Unknown(_)))) => return Some(error),
+                // Whatever it is: when it is judged once more, its writer is told.
+                Err(_) => refusals.add(writer, incoming.taken_back(input)),
+            }
+        }
+        refusals.give_to(&mut state.writers);
+        None
+    }
+
+    /// Judges again what was taken back of `writer`, after the stream was refreshed; the failure ends the session.
+    ///
+    /// Pending while an input is refused only by what is not durable yet; the task of `cx` is woken.
+    pub(in crate::streams) fn judge_again(
+        &self,
+        writer: WriterId,
+        place: &Place,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.phase.serving()?;
+        while let Some(TakenBack { input, arrived, permit }) = state.writers.first_taken_back(writer) {
+            let mut incoming = Incoming { arrived, since: crate::clock::instant(), permit };
+            match self.put(state, writer, &input, &mut incoming) {
+                Ok(()) => {}
+                Err(NotPut::Rejected(_)) if state.writers.has_promised(writer) => {
+                    // Told after those; until then more may have changed.
+                    state.writers.take_back_before(writer, [incoming.taken_back(input)].into());
+                    break;
+                }
+                Err(NotPut::Rejected(_)) => {
+                    state.sequencer.at(state.durable).check(&input, state.config.timestamping)?;
+                    let judged_at = state.sequencer.head().tail.seq_num;
+                    state.writers.take_back_before(writer, [incoming.taken_back(input)].into());
+                    state.waiters.wait(place, judged_at, cx);
+                    return Poll::Pending;
+                }
+                Err(not_put) => {
+                    drop(guard);
+                    self.fail_if_unknown(&not_put);
+                    return Poll::Ready(Err(not_put.into()));
+                }
+            }
+        }
+        let wakers = state.wakers_of_tail();
+        drop(guard);
+        wakers.wake();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl State {
+    /// Whether what the log reports comes too late for anybody.
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Failed(_))
+    }
+
+    /// A log that lost what was durable is not gone on with.
+    fn check_forward(&self, head: &Head) -> Result<(), StoreError> {
+        let (was, is) = (self.durable.tail, head.tail);
+        match is.seq_num < was.seq_num {
+            true => Err(StoreError::Damaged(format!("the log ended at {was}, and ends at {is} now").into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Goes on to `head`, which others left, by way of `missed`, if that is all there is in between.
+    fn catch_up(&mut self, head: Head, missed: Vec<(Batch, Head)>, now: Timestamp) {
+        if is_complete(self.durable.tail.seq_num, &missed, head.tail.seq_num) {
+            for (batch, head) in missed {
+                self.note_durable(batch, head, now);
+            }
+            return;
+        }
+        self.ring.clear();
+        let trim_point = head.trim_point.max(self.durable.trim_point);
+        self.durable = Head { trim_point, ..head };
+        self.arrivals.note(now, head.tail.seq_num, Arrivals::resolution(self.config.retention_policy));
+    }
+}
+
+/// Whether `missed` leads from `from` to `to` without a gap.
+fn is_complete(from: SeqNum, missed: &[(Batch, Head)], to: SeqNum) -> bool {
+    let step = |at: SeqNum, (batch, _): &(Batch, Head)| (batch.first_seq_num() == at).then_some(batch.end().seq_num);
+    missed.iter().try_fold(from, step) == Some(to)
+}
+
+/// One refresh at a time; whoever asks is answered by one that began after they asked, together with all others.
+#[derive(Default)]
+pub(super) struct Refresher {
+    begun: AtomicU64,
+    turn: tokio::sync::Mutex<Refreshed>,
+}
+
+/// The refresh that ended last.
+#[derive(Default)]
+struct Refreshed {
+    number: u64,
+    head: Option<Result<Head, StoreError>>,
+}
+
+impl Refresher {
+    async fn refresh<'a>(&self, ask: impl FnOnce() -> crate::store::StoreFuture<'a, Head>) -> Result<Head, StoreError> {
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut last = self.turn.lock().await;
+        if last.number > before
+            && let Some(head) = &last.head
+        {
+            return head.clone();
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let head = ask().await;
+        *last = Refreshed { number, head: Some(head.clone()) };
+        head
+    }
+}

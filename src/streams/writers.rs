@@ -1,0 +1,221 @@
+//! The writers of a stream: what each was promised, in the order of its inputs. Knows no stream and no lock.
+//!
+//! ```text
+//! inputs of a writer    1 … 4         5, 6              7, 8
+//!                       told      `promised`        `taken_back`
+//!                             numbers they have   refused where others write too: the state they were judged by
+//!                             once durable        may be old, or never become durable; judged again
+//! ```
+//!
+//! Nothing is ever taken back where one process writes alone.
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::types::{AppendInput, Position, SeqNum, Timestamp};
+
+/// Which writer. Not used again for another one, unlike the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WriterId {
+    slot: usize,
+    serial: u64,
+}
+
+/// The numbers that an input gets if it becomes durable where it was put.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    pub(super) start: Position,
+    pub(super) end: Position,
+    pub(super) metered: usize,
+}
+
+/// An input that is to be judged again, in the form in which it is stored. It has had no effect.
+#[derive(Debug)]
+pub(super) struct TakenBack {
+    pub(super) input: AppendInput,
+    pub(super) arrived: Timestamp,
+    /// Its bytes of the in-flight budget.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Default)]
+pub(super) struct Writers {
+    slots: Slab<Writer>,
+    entered: u64,
+}
+
+#[derive(Default)]
+struct Writer {
+    serial: u64,
+    promised: VecDeque<Promise>,
+    taken_back: VecDeque<TakenBack>,
+}
+
+/// What comes next for a writer that has inputs outstanding.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// This, once it is durable.
+    Promised(Promise),
+    /// An input that must be judged again.
+    TakenBack,
+}
+
+impl Writers {
+    pub(super) fn enter(&mut self) -> WriterId {
+        self.entered += 1;
+        let serial = self.entered;
+        WriterId { slot: self.slots.insert(Writer { serial, ..Writer::default() }), serial }
+    }
+
+    /// What was promised to the writer, nobody waits for any more.
+    pub(super) fn leave(&mut self, id: WriterId) {
+        self.slots.remove(id.slot);
+    }
+
+    /// To one that has left, nothing is promised.
+    pub(super) fn promise(&mut self, id: WriterId, promise: Promise) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.promised.push_back(promise);
+        }
+    }
+
+    /// Undoes the last promise to the writer: its batch did not become durable.
+    pub(super) fn recall(&mut self, id: WriterId) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.promised.pop_back();
+        }
+    }
+
+    /// Nothing if the writer has no input outstanding.
+    pub(super) fn next(&self, id: WriterId) -> Option<Next> {
+        let writer = self.get(id)?;
+        let promised = writer.promised.front().map(|promise| Next::Promised(*promise));
+        promised.or_else(|| (!writer.taken_back.is_empty()).then_some(Next::TakenBack))
+    }
+
+    /// Takes the writer's next promise if a durable tail at `tail` keeps it.
+    pub(super) fn take_kept(&mut self, id: WriterId, tail: SeqNum) -> Option<Promise> {
+        self.get_mut(id)?.promised.pop_front_if(|promise| promise.end.seq_num <= tail)
+    }
+
+    /// Puts `input` behind what was taken back of the writer before.
+    pub(super) fn take_back(&mut self, id: WriterId, input: TakenBack) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.taken_back.push_back(input);
+        }
+    }
+
+    /// Puts `inputs` before what was taken back of the writer before, which came in after them.
+    pub(super) fn take_back_before(&mut self, id: WriterId, mut inputs: VecDeque<TakenBack>) {
+        if let Some(writer) = self.get_mut(id) {
+            inputs.append(&mut writer.taken_back);
+            writer.taken_back = inputs;
+        }
+    }
+
+    pub(super) fn has_taken_back(&self, id: WriterId) -> bool {
+        self.get(id).is_some_and(|writer| !writer.taken_back.is_empty())
+    }
+
+    pub(super) fn has_promised(&self, id: WriterId) -> bool {
+        self.get(id).is_some_and(|writer| !writer.promised.is_empty())
+    }
+
+    pub(super) fn first_taken_back(&mut self, id: WriterId) -> Option<TakenBack> {
+        self.get_mut(id)?.taken_back.pop_front()
+    }
+
+    fn get(&self, id: WriterId) -> Option<&Writer> {
+        self.slots.get(id.slot).filter(|writer| writer.serial == id.serial)
+    }
+
+    fn get_mut(&mut self, id: WriterId) -> Option<&mut Writer> {
+        self.slots.get_mut(id.slot).filter(|writer| writer.serial == id.serial)
+    }
+}
+
+/// Inputs of several writers that are being taken back, in the order in which they came in.
+///
+/// The first input of a writer that is refused takes those behind it along: they have no effect if it has none
+/// (`s2s.md` §6.4).
+#[derive(Default)]
+pub(super) struct Refusals(HashMap<WriterId, VecDeque<TakenBack>>);
+
+impl Refusals {
+    pub(super) fn concern(&self, id: WriterId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    pub(super) fn add(&mut self, id: WriterId, input: TakenBack) {
+        self.0.entry(id).or_default().push_back(input);
+    }
+
+    pub(super) fn give_to(self, writers: &mut Writers) {
+        for (id, inputs) in self.0 {
+            writers.take_back_before(id, inputs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::testing;
+
+    fn promise(end: u64) -> Promise {
+        Promise { start: Position::new(end - 1, 0), end: Position::new(end, 0), metered: 9 }
+    }
+
+    fn taken_back(body: &str) -> TakenBack {
+        TakenBack { input: testing::input(&[(body, None)]), arrived: Timestamp::default(), permit: None }
+    }
+
+    fn body(taken: Option<TakenBack>) -> String {
+        let input = taken.expect("one is there").input;
+        let body = input.batch.records().next().map(|record| record.fields().body().to_vec());
+        String::from_utf8(body.unwrap_or_default()).unwrap()
+    }
+
+    #[test]
+    fn promises_are_kept_in_order_as_the_tail_moves() {
+        let mut writers = Writers::default();
+        let id = writers.enter();
+        writers.promise(id, promise(3));
+        writers.promise(id, promise(5));
+        assert!(writers.take_kept(id, SeqNum::new(2)).is_none());
+        assert_eq!(writers.take_kept(id, SeqNum::new(9)).map(|kept| kept.end.seq_num.get()), Some(3));
+        writers.recall(id);
+        assert!(writers.next(id).is_none());
+    }
+
+    #[test]
+    fn what_is_taken_back_later_but_came_in_earlier_goes_first() {
+        let mut writers = Writers::default();
+        let id = writers.enter();
+        writers.take_back(id, taken_back("c"));
+        let mut refusals = Refusals::default();
+        refusals.add(id, taken_back("a"));
+        assert!(refusals.concern(id));
+        refusals.add(id, taken_back("b"));
+        refusals.give_to(&mut writers);
+        for expected in ["a", "b", "c"] {
+            assert!(matches!(writers.next(id), Some(Next::TakenBack)));
+            assert_eq!(body(writers.first_taken_back(id)), expected);
+        }
+        assert!(!writers.has_taken_back(id));
+    }
+
+    #[test]
+    fn a_slot_used_again_is_another_writer() {
+        let mut writers = Writers::default();
+        let gone = writers.enter();
+        writers.leave(gone);
+        let next = writers.enter();
+        assert_ne!(gone, next);
+        writers.promise(gone, promise(1));
+        writers.take_back(gone, taken_back("a"));
+        assert!(writers.next(next).is_none());
+    }
+}
