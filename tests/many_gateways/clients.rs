@@ -146,7 +146,7 @@ impl Person {
         let mut waiting = VecDeque::new();
         for input in inputs {
             let called = self.run.now();
-            session.submit(input.encode()).ok().expect("the session is open");
+            assert!(session.submit(input.encode()).is_ok(), "the session is open");
             waiting.push_back((called, input));
         }
         while let Some((called, input)) = waiting.pop_front() {

@@ -277,6 +277,8 @@ fn note(certain: &mut BTreeMap<Moment, usize>, moment: Moment, rank: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     fn sent(body: &str) -> Sent {
@@ -363,8 +365,8 @@ mod tests {
     fn lost_torn_and_foreign_records_are_found() {
         let pair = [sent("a"), sent("b")];
         let both = append(0, Some(1), &pair, Outcome::Acked { start: 0, end: 2 });
-        assert_eq!(check(&[both.clone()], &[]), Err(Violation::Lost(0)));
-        assert_eq!(check(&[both.clone()], &[sent("a")]), Err(Violation::Torn(0)));
+        assert_eq!(check(slice::from_ref(&both), &[]), Err(Violation::Lost(0)));
+        assert_eq!(check(slice::from_ref(&both), &[sent("a")]), Err(Violation::Torn(0)));
         assert_eq!(
             check(&[both.clone(), acked(0, 1, "c", 1)], &[sent("a"), sent("c"), sent("b")]),
             Err(Violation::Torn(0))

@@ -291,7 +291,9 @@ enum Way {
 
 fn tell(log: &Log, known: Known, missed: Vec<Committed>, way: Way) {
     let head = known.head;
-    log.lock().known = known.with_released_of(&log.lock().known);
+    let mut state = log.lock();
+    state.known = known.with_released_of(&state.known);
+    drop(state);
     let mut missed = missed.into_iter();
     if way == Way::Arrivals {
         while let Some((batch, head)) = missed.next() {
