@@ -182,7 +182,8 @@ async fn a_blind_second_publication_is_found() {
     let found = check_with(&cluster, Defect::BlindPublications(again)).await;
     publishing.await.unwrap();
     accomplice.stop().await;
-    assert!(matches!(found, Err(Violation::Torn(_))), "{found:?}");
+    // The second one may even come first: then the one that was acknowledged is not where it was said to be.
+    assert!(matches!(found, Err(Violation::Torn(_) | Violation::Lost(_))), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
