@@ -14,7 +14,7 @@ use s2s_gateway::{
     auth::AuthConfig,
     clock::{Clock, SystemClock},
     server::{Certificate, Cors, Server, ServerConfig},
-    store::MemoryStore,
+    store::{MemoryStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
     types::LocationName,
@@ -73,6 +73,12 @@ impl Setup {
         let streams = self.service(2);
         let second = Self { server: self.server.clone(), clock: self.clock.clone(), ..self };
         (self.serve(streams.clone()).await, second.serve(streams).await)
+    }
+
+    /// A gateway over a store that the test made.
+    pub async fn start_over(self, store: Arc<dyn Store>) -> Gateway {
+        let streams = Streams::new(store, self.clock.clone(), self.streams);
+        self.serve(streams).await
     }
 
     fn service(&self, gateways: usize) -> Arc<Streams> {

@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Some servers that make one cluster, or a server on its own.
 pub struct Cluster {
     nodes: Vec<Node>,
+    /// By the node that connects and the one that it connects to.
+    routes: Vec<Vec<u16>>,
     config: PathBuf,
     folder: TempDir,
 }
@@ -50,28 +52,38 @@ struct Ports {
 impl Cluster {
     /// Three nodes that found each other, or nothing, said loudly, where no server can be installed.
     pub fn start() -> Option<Self> {
-        Self::start_nodes(3)
+        Self::start_nodes(3, &direct)
+    }
+
+    /// Three nodes that reach each other only through the ports that `route` gives: for the node that connects, the one
+    /// that it connects to, and the port on which that one listens.
+    pub fn start_through(route: &dyn Fn(usize, usize, u16) -> u16) -> Option<Self> {
+        Self::start_nodes(3, route)
     }
 
     /// One node, which starts faster and replicates nothing.
     pub fn start_single() -> Option<Self> {
-        Self::start_nodes(1)
+        Self::start_nodes(1, &direct)
     }
 
     /// One node with a configuration that `change` made of the one that operators are told to use.
     pub fn start_single_with(change: impl Fn(String) -> String) -> Option<Self> {
-        Self::start_with(1, change)
+        Self::start_with(1, change, &direct)
     }
 
-    fn start_nodes(count: usize) -> Option<Self> {
-        Self::start_with(count, |configuration| configuration)
+    fn start_nodes(count: usize, route: &dyn Fn(usize, usize, u16) -> u16) -> Option<Self> {
+        Self::start_with(count, |configuration| configuration, route)
     }
 
-    fn start_with(count: usize, change: impl Fn(String) -> String) -> Option<Self> {
+    fn start_with(
+        count: usize,
+        change: impl Fn(String) -> String,
+        route: &dyn Fn(usize, usize, u16) -> u16,
+    ) -> Option<Self> {
         let server = server()?;
         // Somebody else may take a port between its choice and its use; then others are chosen.
         for attempt in 1.. {
-            let mut cluster = Self::prepare(count, &change(configuration(count)));
+            let mut cluster = Self::prepare(count, &change(configuration(count)), route);
             match (0..count).try_for_each(|i| cluster.spawn(server, i)).and_then(|()| cluster.wait_until_ready()) {
                 Ok(()) => return Some(cluster),
                 Err(error) if attempt == 3 => panic!("no NATS servers: {error}\n{}", cluster.last_words()),
@@ -81,7 +93,7 @@ impl Cluster {
         unreachable!("the loop ends within")
     }
 
-    fn prepare(count: usize, configuration: &str) -> Self {
+    fn prepare(count: usize, configuration: &str, route: &dyn Fn(usize, usize, u16) -> u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("nats.conf");
         fs::write(&config, configuration).unwrap();
@@ -95,11 +107,14 @@ impl Cluster {
             process: None,
             watcher: None,
         });
-        Self { nodes: nodes.collect(), config, folder }
+        let nodes: Vec<_> = nodes.collect();
+        let routes_of = |from| (0..count).map(|to| route(from, to, nodes[to].ports.routes)).collect();
+        let routes = (0..count).map(routes_of).collect();
+        Self { nodes, routes, config, folder }
     }
 
     fn spawn(&mut self, server: &Path, i: usize) -> Result<(), String> {
-        let routes: Vec<_> = self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.ports.routes)).collect();
+        let routes: Vec<_> = self.routes[i].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let log = File::options().create(true).append(true).open(self.log(i)).map_err(|error| error.to_string())?;
         let node = &mut self.nodes[i];
         let listen = |port: u16| format!("127.0.0.1:{port}");
@@ -259,12 +274,18 @@ fn watch(process: &Child) -> Child {
     Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The configuration that operators are told to use; without its cluster for a node on its own.
+/// Every node listens where others connect.
+fn direct(_from: usize, _to: usize, port: u16) -> u16 {
+    port
+}
+
+/// The configuration that operators are told to use, with no other routes than those in it, and without its cluster for a
+/// node on its own.
 fn configuration(nodes: usize) -> String {
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nats/nats.conf");
     let text = fs::read_to_string(reference).unwrap();
     if nodes > 1 {
-        return text;
+        return text.replace("\n  name: s2s\n", "\n  name: s2s\n  no_advertise: true\n");
     }
     let (before, cluster) = text.split_once("\ncluster {\n").expect("a cluster in the configuration");
     let (_, after) = cluster.split_once("\n}\n").expect("an end of the cluster's block");
