@@ -16,7 +16,7 @@ use s2s_gateway::{
         ApiError, Command, Compression, Effect, FencingToken, ReadBounds, ReadRequest, ReadStart, SeqNum,
         limits::MAX_BATCH_RECORDS,
     },
-    wire::RemoteError,
+    wire::{ReadRecord, RemoteError},
 };
 use tokio::time::timeout;
 
@@ -40,6 +40,10 @@ impl Gateways {
 
     pub fn all(&self) -> Vec<Client> {
         self.0.lock().unwrap().clone()
+    }
+
+    pub fn at(&self, number: usize) -> Client {
+        self.0.lock().unwrap()[number].clone()
     }
 
     fn any(&self, random: &mut StdRng) -> Client {
@@ -264,10 +268,15 @@ pub async fn read_from(client: &Client, stream: &StreamPath, from: u64) -> Resul
     while let Some(batch) = session.next_batch().await {
         for record in batch?.records {
             assert_eq!(record.seq_num.get(), from + found.len() as u64, "records come in order and without a gap");
-            let is_command = record.headers.first().is_some_and(|(name, _)| name.is_empty());
-            let fence = is_command.then(|| String::from_utf8(record.body.to_vec()).unwrap());
-            found.push(Sent { body: record.body.to_vec(), fence });
+            found.push(sent(&record));
         }
     }
     Ok(found)
+}
+
+/// A record that was read, as it must have been sent.
+pub fn sent(record: &ReadRecord) -> Sent {
+    let is_command = record.headers.first().is_some_and(|(name, _)| name.is_empty());
+    let fence = is_command.then(|| String::from_utf8(record.body.to_vec()).unwrap());
+    Sent { body: record.body.to_vec(), fence }
 }

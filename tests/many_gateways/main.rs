@@ -6,6 +6,7 @@ mod support;
 mod broken;
 mod chaos;
 mod clients;
+mod followers;
 mod history;
 mod links;
 #[path = "../support/nats.rs"]
@@ -34,6 +35,7 @@ use s2s_gateway::{
 use self::{
     chaos::{Misfortune, World},
     clients::{Gateways, Person, Run, read_from},
+    followers::Followers,
     history::{Moment, Operation, Outcome, What},
 };
 
@@ -132,9 +134,10 @@ async fn work_through(mut world: World, kinds: &'static [Misfortune], round: usi
     for number in 0..4 {
         let run = Run::new(world.places(), stream(&format!("stream-{round}-{number}")));
         make(&world.clients()[0], &run.stream).await;
+        let followers = Followers::start(&run);
         let mut random = StdRng::seed_from_u64(random.random());
         let goes_on = move |_: &[Operation]| Instant::now() < until;
-        crowds.push(tokio::spawn(async move { (crowd(&run, 4, &mut random, goes_on).await, run.stream) }));
+        crowds.push(tokio::spawn(async move { (crowd(&run, 4, &mut random, goes_on).await, run.stream, followers) }));
     }
     let goes_on = Arc::new(AtomicBool::new(true));
     let suffering = tokio::task::spawn_blocking({
@@ -151,10 +154,11 @@ async fn work_through(mut world: World, kinds: &'static [Misfortune], round: usi
     goes_on.store(false, Ordering::Relaxed);
     let (world, suffered) = suffering.await.unwrap();
     println!("{suffered:?}");
-    for (history, stream) in told {
+    for (history, stream, followers) in told {
         let records = records_of(&world, &stream).await;
         let happened =
             history::check(&history, &records).unwrap_or_else(|violation| panic!("{violation} in {stream:?}"));
+        followers.saw(&records).await;
         let unknown = history.iter().filter(|operation| operation.returned.is_none()).count();
         let (all, gap) = (history.len(), longest_gap(&history));
         println!("{:?}: {all} operations, {happened} appends, {unknown} unknown, longest gap {gap:?}", stream.stream);

@@ -243,7 +243,16 @@ impl Engine {
     /// The last message of `subject` as a server knows it that has `milestone` already.
     ///
     /// Leaders are not asked: one that was cut off or stopped may answer before it learns that there is another one. Here
-    /// one server says both at once, what is last on the subject and that it is far enough.
+    /// one server says both at once, what is last on the subject and that it is far enough. Why that is enough:
+    ///
+    /// * A server applies the messages of a shard in the order of their numbers. One that has `milestone` has every message
+    ///   before it, and so every one that was acknowledged before the milestone was published. One that lags does not have
+    ///   it, and is asked again, or another one is.
+    /// * The server answers from its own store, where it looks both subjects up under one lock. If it did not, the answer
+    ///   could only be about a later moment for one of them. What is last on the stream's subject may be newer than the
+    ///   milestone; that does no harm, because only what a majority took is applied.
+    /// * A milestone that is in the answer was put there by this gateway in this life: its subject bears a random number.
+    ///   A later one of the same gateway has a higher number, and shows as much.
     pub(super) async fn last_after(&self, subject: &Subject, milestone: u64) -> Result<Option<Message>, NoAnswer> {
         let own = self.milestones(subject);
         let request = format!(r#"{{"multi_last":["{}","{own}"],"batch":2}}"#, subject.name);
@@ -273,6 +282,15 @@ impl Engine {
     }
 
     /// The last message of `subject`, as its leader knows it.
+    ///
+    /// One that was replaced and has not heard of it may answer as well, with what was last some time ago: a server that
+    /// was held up, or cut off, until it notices that nobody follows it, which takes seconds. Whoever asks must be content
+    /// with an answer that was true then. Those who ask are:
+    ///
+    /// * opening a log: it begins at an older message of the same chain. Reads and tails refresh before they answer, and
+    ///   the first append has the condition that this message is the last one, so that it fails and catches up.
+    /// * a lost answer, see `driver`: a message that is found decides, and one that is not found is asked for again.
+    /// * the meta table, see `table`.
     pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Message>, NoAnswer> {
         self.leader_get(stream, |get| get.last_by_subject(subject)).await
     }

@@ -262,9 +262,7 @@ async fn ensure(context: &Context, wanted: Config) -> Result<Config, ConnectErro
             Err(error) => match error.kind() {
                 // Servers that have just started may not know their leader yet.
                 CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => with_source(&error),
-                CreateStreamErrorKind::JetStream(refused) if refused.code() == 503 && !is_final(&refused) => {
-                    refused.to_string()
-                }
+                CreateStreamErrorKind::JetStream(refused) if may_pass(&refused) => refused.to_string(),
                 _ => return Err(ConnectError::JetStream(format!("making {name}: {}", with_source(&error)))),
             },
         };
@@ -281,8 +279,14 @@ fn code_of(kind: &CreateStreamErrorKind) -> Option<ErrorCode> {
     }
 }
 
-fn is_final(error: &async_nats::jetstream::Error) -> bool {
-    matches!(error.error_code(), ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT)
+/// Whether a stream that cannot be made now may be made in a moment: when leaders are chosen, or when the servers that
+/// should have it have found each other. (A node that has just started is offline to the leader until they spoke.)
+fn may_pass(error: &async_nats::jetstream::Error) -> bool {
+    match error.error_code() {
+        ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => false,
+        ErrorCode::CLUSTER_NO_PEERS => true,
+        _ => error.code() == 503,
+    }
 }
 
 #[cfg(test)]

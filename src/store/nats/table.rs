@@ -64,6 +64,11 @@ impl Table {
         }
     }
 
+    /// What a leader says, and not what a majority does, which would cost a publication for each request that asks for a
+    /// stream or a token. A leader that was replaced unawares may answer with a value that was there seconds ago. So a
+    /// token that was revoked, or a stream that was deleted, can look alive for that long, as caches of other gateways let
+    /// it do anyway; and one that was just made can be missing. Nothing is written on the strength of it: a write has the
+    /// version as its condition, and a deleted stream's log has its end in it.
     async fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         let found = self.find_patiently(key, &mut Pauses::new()).await?;
         Ok(found.value.map(|value| Versioned { value, version: Version(found.last) }))
