@@ -1,8 +1,14 @@
 //! Who waits for a stream's durable tail, and how far it must have come for each. Knows no stream.
 //!
-//! A session has one place here for as long as it lives, so that waiting again costs no more than storing a waker.
+//! A session has one place here for as long as it lives, so that waiting again costs little more than storing a waker.
+//! Those for whom the tail has not come far enough cost nothing when it moves: a thousand sessions that append to one
+//! stream each wait for an ack of their own.
 
-use std::task::{Context, Waker};
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+    task::{Context, Waker},
+};
 
 use slab::Slab;
 
@@ -22,7 +28,22 @@ pub(super) enum Left {
 #[derive(Default)]
 pub(super) struct Waiters {
     slots: Slab<Slot>,
+    /// Whoever waits for a tail that can come is in here; what nobody waits for any more may be too.
+    wanted: BinaryHeap<Wanted>,
+    /// Nothing in `wanted` is more.
+    most_wanted: SeqNum,
 }
+
+/// What is wanted in which slot. Only what is wanted counts in comparisons, and less of it is the greater: a heap gives
+/// the greatest first, and has little to do where many want the same.
+#[derive(Clone, Copy)]
+struct Wanted {
+    tail: SeqNum,
+    slot: usize,
+}
+
+/// Entries that may be in the queue for nobody beside as many as there are slots: fewer are not worth looking for.
+const SPARE: usize = 32;
 
 #[derive(Default)]
 struct Slot {
@@ -41,16 +62,31 @@ impl Waiters {
         self.slots.remove(place.0);
         match self.slots.is_empty() {
             true => {
-                self.slots = Slab::new();
+                *self = Self::default();
                 Left::Nobody
             }
-            false => Left::Others,
+            false => {
+                self.forget_the_gone();
+                Left::Others
+            }
         }
     }
 
-    /// From now on the task of `cx` is woken once when the tail reaches `wanted`.
+    /// Those that came and went while the tail stood still must not pile up.
+    fn forget_the_gone(&mut self) {
+        if self.wanted.len() > 2 * self.slots.len() + SPARE {
+            let Self { slots, wanted, .. } = self;
+            wanted.retain(|wanted| slots.get(wanted.slot).is_some_and(|slot| slot.waits_for(wanted.tail)));
+        }
+    }
+
+    /// From now on the task of `cx` is woken once when the tail reaches `wanted`, and [`SeqNum::MAX`] it never reaches.
     pub(super) fn wait(&mut self, place: &Place, wanted: SeqNum, cx: &Context<'_>) {
         let slot = &mut self.slots[place.0];
+        if wanted < SeqNum::MAX && !slot.waits_for(wanted) {
+            self.wanted.push(Wanted { tail: wanted, slot: place.0 });
+            self.most_wanted = self.most_wanted.max(wanted);
+        }
         slot.wanted = wanted;
         match &mut slot.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -60,13 +96,55 @@ impl Waiters {
 
     /// Takes the wakers that a tail at `tail` concerns, to be woken when the stream's lock is free again.
     pub(super) fn reached(&mut self, tail: SeqNum) -> Wakers {
-        let due = self.slots.iter_mut().filter(|(_, slot)| slot.wanted <= tail);
-        Wakers(due.filter_map(|(_, slot)| slot.waker.take()).collect())
+        let Self { slots, wanted, most_wanted } = self;
+        let are_all_due = *most_wanted <= tail;
+        let mut due = Vec::with_capacity(if are_all_due { wanted.len() } else { 0 });
+        let mut take = |wanted: Wanted| {
+            let waiting = slots.get_mut(wanted.slot).filter(|slot| slot.waits_for(wanted.tail));
+            due.extend(waiting.and_then(|slot| slot.waker.take()));
+        };
+        if are_all_due {
+            // Followers mostly want the same, and then there is no order to be kept.
+            wanted.drain().for_each(&mut take);
+        }
+        while let Some(least) = wanted.peek_mut()
+            && least.tail <= tail
+        {
+            take(PeekMut::pop(least));
+        }
+        Wakers(due)
     }
 
     /// Takes all wakers: something happened that concerns everyone.
     pub(super) fn everyone(&mut self) -> Wakers {
-        self.reached(SeqNum::MAX)
+        self.wanted.clear();
+        Wakers(self.slots.iter_mut().filter_map(|(_, slot)| slot.waker.take()).collect())
+    }
+}
+
+impl Ord for Wanted {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.tail.cmp(&self.tail)
+    }
+}
+
+impl PartialOrd for Wanted {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Wanted {}
+
+impl Slot {
+    fn waits_for(&self, tail: SeqNum) -> bool {
+        self.waker.is_some() && self.wanted == tail
     }
 }
 
@@ -86,10 +164,12 @@ mod tests {
     use std::{
         sync::{
             Arc,
-            atomic::{AtomicUsize, Ordering},
+            atomic::{AtomicUsize, Ordering::Relaxed},
         },
         task::Wake,
     };
+
+    use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
@@ -98,7 +178,7 @@ mod tests {
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.0.fetch_add(1, Relaxed);
         }
     }
 
@@ -112,12 +192,88 @@ mod tests {
         waiters.wait(&far_place, SeqNum::new(9), &Context::from_waker(&far_waker));
 
         waiters.reached(SeqNum::new(4)).wake();
-        assert_eq!((near.0.load(Ordering::Relaxed), far.0.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((near.0.load(Relaxed), far.0.load(Relaxed)), (0, 0));
         waiters.reached(SeqNum::new(5)).wake();
         waiters.reached(SeqNum::new(6)).wake();
-        assert_eq!((near.0.load(Ordering::Relaxed), far.0.load(Ordering::Relaxed)), (1, 0));
+        assert_eq!((near.0.load(Relaxed), far.0.load(Relaxed)), (1, 0));
         waiters.everyone().wake();
-        assert_eq!((near.0.load(Ordering::Relaxed), far.0.load(Ordering::Relaxed)), (1, 1));
+        assert_eq!((near.0.load(Relaxed), far.0.load(Relaxed)), (1, 1));
+    }
+
+    /// What a session does, or what happens to all of them.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter,
+        Leave(usize),
+        Wait(usize, u64),
+        Reached(u64),
+        Everyone,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let wanted = prop_oneof![8 => 0..20u64, 1 => Just(u64::MAX)];
+        prop_oneof![
+            2 => Just(Step::Enter),
+            2 => any::<usize>().prop_map(Step::Leave),
+            8 => (any::<usize>(), wanted).prop_map(|(who, wanted)| Step::Wait(who, wanted)),
+            4 => (0..20u64).prop_map(Step::Reached),
+            1 => Just(Step::Everyone),
+        ]
+    }
+
+    /// A session, what wakes it, and what it waits for.
+    type Session = (Place, Arc<Count>, Option<u64>);
+
+    fn expect(sessions: &mut [Session], wakers: Wakers, is_due: impl Fn(u64) -> bool) {
+        let woken = |session: &Session| session.1.0.load(Relaxed);
+        let before: Vec<_> = sessions.iter().map(woken).collect();
+        wakers.wake();
+        for (session, before) in sessions.iter_mut().zip(before) {
+            let due = session.2.take_if(|wanted| is_due(*wanted)).is_some();
+            assert_eq!(woken(session) - before, usize::from(due));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_due_is_woken_and_nobody_else(steps in vec(step(), 0..200)) {
+            let (mut waiters, mut sessions) = (Waiters::default(), Vec::<Session>::new());
+            for step in steps {
+                let who = |who: usize| who.checked_rem(sessions.len());
+                match step {
+                    Step::Enter => sessions.push((waiters.enter(), Arc::default(), None)),
+                    Step::Leave(session) => if let Some(session) = who(session) {
+                        waiters.leave(&sessions.swap_remove(session).0);
+                    },
+                    Step::Wait(session, wanted) => if let Some(session) = who(session) {
+                        let (place, count, waits_for) = &mut sessions[session];
+                        let waker = Waker::from(count.clone());
+                        waiters.wait(place, SeqNum::new(wanted), &Context::from_waker(&waker));
+                        *waits_for = Some(wanted);
+                    },
+                    Step::Reached(tail) => {
+                        let wakers = waiters.reached(SeqNum::new(tail));
+                        expect(&mut sessions, wakers, |wanted| wanted <= tail);
+                    }
+                    Step::Everyone => {
+                        let wakers = waiters.everyone();
+                        expect(&mut sessions, wakers, |_| true);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_and_goes_leaves_nothing() {
+        let mut waiters = Waiters::default();
+        let _stays = waiters.enter();
+        for wanted in 1..10_000 {
+            let place = waiters.enter();
+            waiters.wait(&place, SeqNum::new(wanted), &Context::from_waker(Waker::noop()));
+            waiters.leave(&place);
+        }
+        assert!(waiters.wanted.len() <= SPARE + 4, "{}", waiters.wanted.len());
     }
 
     #[test]

@@ -167,32 +167,43 @@ impl Batch {
         &self.0.records
     }
 
-    /// Bytes of memory that the batch keeps, without the compressed frames that readers may add.
+    /// Bytes of memory that the batch keeps, without the frames that readers may add.
     pub fn memory(&self) -> usize {
         Self::MEMORY + self.0.index.len() * size_of::<Entry>() + self.0.records.len()
     }
 
-    /// Bytes of memory that it keeps, with the compressed frames that readers have added so far.
+    /// Bytes of memory that it keeps, with the frames that readers have added so far.
     pub fn memory_with_frames(&self) -> usize {
-        let added = |compression: &Compression| *compression != Compression::None;
-        let frame_len = |compression: Compression| {
-            self.0.follow_frames[compression.index()].get().and_then(Option::as_ref).map_or(0, Bytes::len)
-        };
-        self.memory() + Compression::ALL.into_iter().filter(added).map(frame_len).sum::<usize>()
+        let added = Compression::ALL.into_iter().filter_map(|compression| self.added_frame(compression));
+        self.memory() + added.map(Bytes::len).sum::<usize>()
     }
 
-    /// The same batch without the compressed frames, and without a place in common for those to come: for whoever keeps
-    /// it longer than readers need them. Its records are shared.
+    /// The frame of one compression, if it was made, and is not the bytes around the records themselves.
+    fn added_frame(&self, compression: Compression) -> Option<&Bytes> {
+        let frame = self.0.follow_frames[compression.index()].get()?.as_ref()?;
+        (!self.lies_in(frame)).then_some(frame)
+    }
+
+    /// Whether the records' bytes are part of `frame`.
+    fn lies_in(&self, frame: &Bytes) -> bool {
+        frame.get(FRAME_HEAD_LEN..).is_some_and(|message| message.as_ptr() == self.0.records.as_ptr())
+    }
+
+    /// The same batch without the frames that readers have added, and without a place in common for those to come: for
+    /// whoever keeps it longer than readers need them. Its records are shared.
     pub fn without_frames(&self) -> Self {
         let Shared { records, index, first, follow_frames } = &*self.0;
-        let plain = follow_frames[Compression::None.index()].clone();
+        let plain = match self.added_frame(Compression::None) {
+            Some(_) => OnceLock::new(),
+            None => follow_frames[Compression::None.index()].clone(),
+        };
         let follow_frames = [plain, OnceLock::new(), OnceLock::new()];
         Self(Arc::new(Shared { records: records.clone(), index: index.clone(), first: *first, follow_frames }))
     }
 
     /// The whole frame that followers get for this batch, as `make` builds it the first time it is asked for.
     ///
-    /// `None` if a batch of this size has no frame of its own and must be split.
+    /// `None` if a batch of this size has no frame of its own and must be split. `make` must not ask for the same frame.
     pub fn follow_frame(&self, compression: Compression, make: impl FnOnce(&Batch) -> Option<Bytes>) -> Option<&Bytes> {
         self.0.follow_frames[compression.index()].get_or_init(|| make(self)).as_ref()
     }
@@ -579,6 +590,9 @@ mod tests {
         assert!(made.stored_index().eq(stored.stored_index()));
         let frame = stored.follow_frame(Compression::None, |_| Some(Bytes::from_static(b"frame"))).cloned();
         assert_eq!(frame.unwrap(), "frame", "it can have frames of its own");
+        assert_eq!(stored.memory_with_frames(), stored.memory() + 5);
+        assert_eq!(made.memory_with_frames(), made.memory(), "that one is the bytes around the records");
+        assert_eq!(stored.without_frames().memory_with_frames(), stored.memory());
     }
 
     #[test]

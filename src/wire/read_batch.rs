@@ -37,16 +37,31 @@ const MAX_FRAME_RECORDS: usize = MAX_FRAME_MESSAGE - MAX_TAIL_FIELD_LEN;
 /// The first follower of each compression makes the frame, all others share its bytes. A batch too long for one frame comes
 /// as several; each has the tail, which may be ahead of the records beside it (`s2s.md` §7.3).
 pub fn follow_frame(batch: &Batch, compression: Compression, advice: Advice) -> FrameBuf {
-    match batch.follow_frame(compression, |batch| compressed_follow_frame(batch, compression)) {
+    match shared_follow_frame(batch, compression) {
         Some(frame) => with_advice(frame.clone(), advice),
         None => read_frames(&[batch.whole()], Some(batch.end()), compression, advice),
     }
 }
 
-/// The frame that all followers of one compression share. The plain one is there from the batch's making, unless it would
-/// be too long.
-fn compressed_follow_frame(batch: &Batch, compression: Compression) -> Option<Bytes> {
-    let plain = batch.follow_frame(Compression::None, |_| None)?;
+/// The frame that all followers of one compression share, unless the plain one would be too long.
+///
+/// A batch that was sequenced here has the plain one from its making; one that came out of a store, or that another
+/// process appended, gets it now. It must be there before the compressed one is begun: a frame cannot be asked for while
+/// it is being made.
+fn shared_follow_frame(batch: &Batch, compression: Compression) -> Option<&Bytes> {
+    let plain = batch.follow_frame(Compression::None, plain_follow_frame)?;
+    match compression {
+        Compression::None => Some(plain),
+        _ => batch.follow_frame(compression, |_| compressed_follow_frame(plain, compression)),
+    }
+}
+
+fn plain_follow_frame(batch: &Batch) -> Option<Bytes> {
+    let fits = batch.records_bytes().len() <= MAX_FRAME_RECORDS;
+    fits.then(|| read_frame(&[batch.whole()], Some(batch.end()), Compression::None, Advice::None).into_bytes())
+}
+
+fn compressed_follow_frame(plain: &Bytes, compression: Compression) -> Option<Bytes> {
     let message = &plain[FRAME_HEAD_LEN..];
     match message.len() < COMPRESSION_THRESHOLD {
         true => Some(plain.clone()),
@@ -263,6 +278,33 @@ mod tests {
             body: Bytes::copy_from_slice(record.fields.body()),
         };
         slices.iter().flat_map(|slice| slice.records().map(record).collect::<Vec<_>>()).collect()
+    }
+
+    /// As a store gives it back, or another process hands it over.
+    fn stored(batch: &Batch) -> Batch {
+        let records = Bytes::copy_from_slice(batch.records_bytes());
+        Batch::from_stored(batch.first_seq_num(), records, batch.stored_index()).unwrap()
+    }
+
+    #[test]
+    fn followers_of_a_stored_batch_get_what_those_of_a_new_one_got() {
+        let made = [batch(5, &[&[b'a'; 3000], b"b"]), batch(9, &[b"short"]), batch_over_the_frame_limit(1 << 60)];
+        // Whichever is asked for first.
+        for compressions in [Compression::ALL, {
+            let mut all = Compression::ALL;
+            all.reverse();
+            all
+        }] {
+            for made in &made {
+                let stored = stored(made);
+                for compression in compressions {
+                    let frame = |batch| follow_frame(batch, compression, Advice::None).into_bytes();
+                    assert_eq!(frame(&stored), frame(made), "{compression:?}");
+                }
+                let shared = stored.follow_frame(Compression::None, |_| panic!("made already"));
+                assert_eq!(shared.is_some(), made.records_bytes().len() <= MAX_FRAME_RECORDS);
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod meddler;
 use std::process::{Output, Stdio};
 
 use meddler::{Fault, Meddler};
+use s2s_gateway::{auth::AuthConfig, types::Secret};
 use serde_json::Value;
 use support::Gateway;
 use tokio::process::Command;
@@ -105,6 +106,12 @@ async fn every_scenario_against_a_server_which_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_sessions_as_a_connection_may_have() {
+    let report = report(&bench("latency --memory --sessions 1000 --duration 100ms --json").await);
+    assert_eq!(report["errors"], serde_json::json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_on_the_disk_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let output = command("appends --duration 100ms --json").env("TMPDIR", temporary.path()).output().await.unwrap();
@@ -157,8 +164,7 @@ async fn interrupted_it_reports_what_it_has() {
     while gateway.metric("s2s_acks_total") < 20.0 {
         tokio::task::yield_now().await;
     }
-    let id = running.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-s", "INT", &id]).status().await.unwrap().success());
+    interrupt(running.id().unwrap()).await;
     let output = running.wait_with_output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output.stdout).lines().next().unwrap().ends_with("s measured, interrupted"), "{output:?}");
@@ -216,4 +222,75 @@ async fn misuse_and_nobody_there() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot connect"), "{output:?}");
     assert!(bench("--help").await.status.success());
+}
+
+/// Tells the process to stop, as Ctrl-C does.
+async fn interrupt(id: u32) {
+    assert!(Command::new("kill").args(["-s", "INT", &id.to_string()]).status().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_before_it_measures_it_cleans_up() {
+    let temporary = tempfile::tempdir().unwrap();
+    let is_empty = || std::fs::read_dir(temporary.path()).unwrap().next().is_none();
+    // So many streams that it never comes to measuring them.
+    let running = command("appends --streams 1000000").env("TMPDIR", temporary.path()).spawn().unwrap();
+    while is_empty() {
+        tokio::task::yield_now().await;
+    }
+    interrupt(running.id().unwrap()).await;
+    let output = running.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("interrupted before"), "{output:?}");
+    assert!(is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_it_is_interrupted_it_cleans_up() {
+    let temporary = tempfile::tempdir().unwrap();
+    let is_empty = || std::fs::read_dir(temporary.path()).unwrap().next().is_none();
+    let mut running = command("catch-up --size 1GiB").env("TMPDIR", temporary.path()).spawn().unwrap();
+    while is_empty() {
+        tokio::task::yield_now().await;
+    }
+    while running.try_wait().unwrap().is_none() {
+        // It may end in between.
+        let id = running.id().map(|id| id.to_string()).unwrap_or_default();
+        let _ = Command::new("kill").args(["-s", "INT", &id]).stderr(Stdio::null()).status().await.unwrap();
+    }
+    let output = running.wait_with_output().await.unwrap();
+    assert!(output.status.code().is_some(), "no signal ended it: {output:?}");
+    assert!(is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_tokens_and_a_certificate_of_its_own() {
+    let mut setup = support::Setup::tls();
+    setup.server.auth = AuthConfig::On { root: Some(Secret::new("root-token").unwrap()) };
+    let gateway = setup.start().await;
+    let words = format!("latency --addr https://{} --duration 100ms --json", gateway.address);
+    report(&bench(&format!("{words} --insecure --token root-token")).await);
+    report(&command(&format!("{words} --insecure")).env("S2S_TOKEN", "root-token").output().await.unwrap());
+    for (missing, said) in [("--insecure", "token"), ("--insecure --token another", "token"), ("", "certificate")] {
+        let output = bench(&format!("{words} {missing}")).await;
+        assert_eq!(output.status.code(), Some(1), "{missing:?}: {output:?}");
+        assert!(output.stdout.is_empty() && text(&output.stderr).contains(said), "{missing:?}: {output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_basin_with_a_cipher_is_refused() {
+    let gateway = Gateway::start().await;
+    let addr = format!("http://{}", gateway.address);
+    let made = Command::new(env!("CARGO_BIN_EXE_s2s-gateway"))
+        .args(["basin", "create", "secret-basin", "--cipher", "aegis-256", "--addr", &addr])
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let output = bench(&format!("latency --basin secret-basin --addr {addr} --duration 100ms")).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "nothing was measured: {output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("secret-basin") && said.contains("aegis-256") && said.contains("no key"), "{said}");
 }

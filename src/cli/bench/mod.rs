@@ -10,9 +10,11 @@
 //! | `writer`, `reader` | sessions under load | yes |
 //! | `scenario` | what is done in which order | yes |
 //! | `pacer`, `process`, `target`, `tasks`, `progress` | a timer, `/proc`, the server and its streams, tasks, a line | yes |
+//! | `interrupts` | Ctrl-C | yes |
 
 mod body;
 mod check;
+mod interrupts;
 mod latency;
 mod meter;
 mod pacer;
@@ -34,6 +36,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use self::{
     check::Findings,
+    interrupts::Interrupts,
     latency::Latencies,
     meter::Meter,
     process::ProcessError,
@@ -64,7 +67,8 @@ Every record carries a stamp and a checksum, and all that is read is checked:
 each record once, in order, undamaged. What appends writes is read back between
 rounds, in time that is not measured. Latencies count from the time at which a
 batch was meant to be sent: at a rate that is when it was due, even if the server
-kept the one before it waiting. Ctrl-C ends the load and reports what there is.
+kept the one before it waiting. Ctrl-C ends the load and reports what there is;
+a second one ends the run.
 
 Exit codes: 0 done, 1 a check failed or a session gave up, 2 wrong usage.";
 
@@ -74,20 +78,34 @@ const TICK: Duration = Duration::from_millis(100);
 /// Measures, and says what was measured.
 pub(super) fn run(config: BenchConfig) -> Result<(), CliError> {
     block_on(async {
+        let interrupts = Interrupts::listen().map_err(|error| CliError::Start(error.to_string()))?;
         let target = Target::start(&config.target).await?;
-        let outcome = bench(&config, &target).await;
+        let outcome = tokio::select! {
+            outcome = bench(&config, &target, &interrupts) => outcome,
+            () = interrupts.second() => Err(CliError::Bench(cut_off(&target).into())),
+        };
         target.stop().await;
         outcome
     })
 }
 
-async fn bench(config: &BenchConfig, target: &Target) -> Result<(), CliError> {
+fn cut_off(target: &Target) -> &'static str {
+    match target.is_in_process() {
+        true => "interrupted again",
+        false => "interrupted again: the streams are left on the server",
+    }
+}
+
+async fn bench(config: &BenchConfig, target: &Target, interrupts: &Interrupts) -> Result<(), CliError> {
     let meter = meter(config, target)?;
-    let stage = Stage::set(target, config.basin.as_ref(), config.load.streams).await?;
+    let mut stage = Stage::open(target, config.basin.as_ref()).await?;
     if config.keep {
         say(format_args!("the streams are left in basin {}", stage.basin()));
     }
-    let measured = measure(config, target, &stage, meter).await;
+    let measured = match set(&mut stage, config.load.streams, interrupts).await {
+        Ok(()) => measure(config, target, &stage, meter, interrupts).await,
+        Err(error) => Err(error),
+    };
     let struck = match config.keep {
         true => Ok(()),
         false => stage.strike().await,
@@ -96,6 +114,13 @@ async fn bench(config: &BenchConfig, target: &Target) -> Result<(), CliError> {
     publish(config, &report)?;
     struck?;
     verdict(&report, gave_up)
+}
+
+async fn set(stage: &mut Stage, streams: usize, interrupts: &Interrupts) -> Result<(), CliError> {
+    tokio::select! {
+        set = stage.set(streams) => set,
+        () = interrupts.first() => Err(CliError::Bench("interrupted before there was anything to measure".into())),
+    }
 }
 
 /// The processes that can be told apart from what is measured.
@@ -114,9 +139,10 @@ async fn measure(
     target: &Target,
     stage: &Stage,
     meter: Meter,
+    interrupts: &Interrupts,
 ) -> Result<(Report, u64), CliError> {
     let bench = Arc::new(Bench::new(config, target, stage, meter)?);
-    let listening = tokio::spawn(stop_on_interrupt(bench.run.clone()));
+    let listening = tokio::spawn(stop_on_interrupt(bench.run.clone(), interrupts.clone()));
     let watching = tokio::spawn(watch(bench.clone(), Progress::new(config.quiet), config.duration));
     let findings = bench.go().await;
     listening.abort();
@@ -126,14 +152,9 @@ async fn measure(
     Ok((report(config, target, &bench, findings), bench.run.failures().gave_up))
 }
 
-/// The first Ctrl-C ends the load, the second one everything.
-async fn stop_on_interrupt(run: Arc<Run>) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        run.stop();
-    }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(i32::from(super::FAILED));
-    }
+async fn stop_on_interrupt(run: Arc<Run>, interrupts: Interrupts) {
+    interrupts.first().await;
+    run.stop();
 }
 
 async fn watch(bench: Arc<Bench>, mut progress: Progress, duration: Duration) {

@@ -36,6 +36,8 @@ pub(super) struct Bench {
     duration: Duration,
     streams: Vec<StreamPath>,
     clients: Vec<Client>,
+    /// For what is done between rounds: the load's sessions may take up all that a server allows on their connections.
+    between_rounds: Client,
     batches: Arc<Batches>,
     times: Times,
     pub(super) run: Arc<Run>,
@@ -71,6 +73,7 @@ impl Bench {
             duration: config.duration,
             streams: stage.streams.clone(),
             clients: (0..load.connections).map(|_| target.client(once)).collect::<Result<_, _>>()?,
+            between_rounds: target.client(once)?,
             batches: Arc::new(Batches::new(&load, compressed).map_err(cannot_start)?),
             times,
             run: Arc::new(Run::start().map_err(cannot_start)?),
@@ -284,7 +287,8 @@ impl Bench {
         self.enter("reading back");
         let parts = zip(checkers, zip(from, to).map(|(from, to)| Range { start: *from, end: *to })).enumerate();
         let readers = parts.map(|(stream, (checker, range))| {
-            let subject = self.subject(stream, stream, Times::Unknown);
+            let client = self.between_rounds.clone();
+            let subject = Subject { client, ..self.subject(stream, stream, Times::Unknown) };
             Reader::of_range(subject, self.run.clone(), checker, range)
         });
         let aside = self.aside.clone();
@@ -298,9 +302,8 @@ impl Bench {
     /// Makes room: nobody needs what was checked.
     async fn trim(&self, to: &[SeqNum]) {
         self.enter("trimming");
-        let trims = zip(0.., zip(self.streams.clone(), to.to_vec()));
-        concurrently(SOME, trims, |(i, (stream, to))| {
-            let (client, run) = (self.client(i), self.run.clone());
+        concurrently(SOME, zip(self.streams.clone(), to.to_vec()), |(stream, to)| {
+            let (client, run) = (self.between_rounds.clone(), self.run.clone());
             async move {
                 let mut trim = InputBuilder::new();
                 trim.push(None, [(&b""[..], &b"trim"[..])], &to.get().to_be_bytes());

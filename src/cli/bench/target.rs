@@ -15,7 +15,8 @@ use crate::{
     server::{Cors, Server, ServerConfig},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::{BasinName, LocationName, MemoryShares, StreamName},
+    types::{BasinName, LocationName, MemoryShares, StreamName, StreamNamePart},
+    wire::params::ListRequest,
 };
 
 /// A server that can be measured.
@@ -37,6 +38,8 @@ struct InProcess {
 pub(super) struct Stage {
     control: Client,
     basin: BasinName,
+    /// What the names of the streams begin with.
+    run: String,
     made_basin: Ensured,
     pub(super) streams: Vec<StreamPath>,
 }
@@ -128,21 +131,44 @@ fn server_config() -> ServerConfig {
 }
 
 impl Stage {
-    /// Makes `streams` streams in `basin`, and that too if it is missing.
-    pub(super) async fn set(target: &Target, basin: Option<&BasinName>, streams: usize) -> Result<Self, CliError> {
+    /// Without streams yet, in `basin`, which is made if it is missing, or in one of a random name.
+    pub(super) async fn open(target: &Target, basin: Option<&BasinName>) -> Result<Self, CliError> {
         let control = target.client(RetryPolicy::default())?;
-        let run = rand::random::<u32>();
-        let basin = basin.cloned().unwrap_or_else(|| name(BasinName::new(&format!("bench-{run:08x}"))));
+        let run = format!("bench-{:08x}", rand::random::<u32>());
+        let basin = basin.cloned().unwrap_or_else(|| name(BasinName::new(&run)));
         let made_basin = control.ensure_basin(&basin).await?;
-        let path =
-            |i| StreamPath { basin: basin.clone(), stream: name(StreamName::new(&format!("bench-{run:08x}/{i}"))) };
-        let stage = Self { streams: (0..streams).map(path).collect(), control, basin, made_basin };
-        let made = concurrently(SOME, stage.streams.clone(), |stream| {
-            let control = stage.control.clone();
+        Ok(Self { control, basin, run, made_basin, streams: Vec::new() })
+    }
+
+    /// Makes `count` streams.
+    pub(super) async fn set(&mut self, count: usize) -> Result<(), CliError> {
+        let stream = |i| name(StreamName::new(&format!("{}/{i}", self.run)));
+        self.streams = (0..count).map(|i| StreamPath { basin: self.basin.clone(), stream: stream(i) }).collect();
+        let made = concurrently(SOME, self.streams.clone(), |stream| {
+            let control = self.control.clone();
             async move { control.ensure_stream(&stream).await }
         });
         made.await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(stage)
+        self.check_cipher().await
+    }
+
+    /// Without a key, which a bench does not have, every append would be refused.
+    async fn check_cipher(&self) -> Result<(), CliError> {
+        let first = match (self.made_basin, self.streams.first()) {
+            (Ensured::Existed, Some(first)) => StreamNamePart::from(first.stream.clone()),
+            _ => return Ok(()),
+        };
+        let request = ListRequest { prefix: first, start_after: StreamNamePart::default(), limit: 1 };
+        let listing = self.control.list_streams(&self.basin, &request).await;
+        // Whoever may not list streams finds out when appends are refused.
+        match listing.ok().and_then(|page| page.entries.first()?.cipher) {
+            None => Ok(()),
+            Some(cipher) => Err(CliError::Bench(format!(
+                "basin {} encrypts its streams ({}), and bench brings no key: it needs a basin without a cipher",
+                self.basin,
+                cipher.name()
+            ))),
+        }
     }
 
     /// In which basin.

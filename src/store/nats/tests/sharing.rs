@@ -137,6 +137,18 @@ fn a_follower_hears_of_what_others_append_without_asking() {
 }
 
 #[test]
+fn a_follower_of_an_empty_stream_hears_of_its_first_record() {
+    let Some((first, second, _)) = two() else { return };
+    let (writer, reader) = (Gateway::open(&first, STREAM), Gateway::open(&second, STREAM));
+    reader.follow();
+    writer.follow();
+    writer.commit(&["first"]);
+    reader.wait_for("a record", |state| state.durable.tail.seq_num == SeqNum::new(1));
+    reader.commit(&["second"]);
+    writer.wait_for("a record", |state| state.durable.tail.seq_num == SeqNum::new(2));
+}
+
+#[test]
 fn what_was_missed_is_told_in_order() {
     let Some((first, second, _)) = two() else { return };
     let (writer, late) = (Gateway::open(&first, STREAM), Gateway::open(&second, STREAM));
