@@ -196,7 +196,21 @@ fn whereabouts(store: &StoreConfig) -> String {
     match store {
         StoreConfig::Disk(directory) => format!("The log is in {}.", directory.display()),
         StoreConfig::Memory(_) => "The log is in memory: it is lost when this process ends.".into(),
-        StoreConfig::Nats(nats) => format!("The log is in NATS, at {}.", nats.servers.join(", ")),
+        StoreConfig::Nats(nats) => {
+            let servers: Vec<_> = nats.servers.iter().map(|server| without_user(server)).collect();
+            format!("The log is in NATS, at {}.", servers.join(", "))
+        }
+    }
+}
+
+/// `server` without the name and the password that may stand before its host.
+fn without_user(server: &str) -> String {
+    match server.rsplit_once('@') {
+        None => server.into(),
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://{host}"),
+            None => host.into(),
+        },
     }
 }
 

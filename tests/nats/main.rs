@@ -1,7 +1,9 @@
 //! NATS servers that tests start, and what stands on them.
 
+mod identities;
 #[path = "../support/nats.rs"]
 mod nats;
+mod serve;
 
 use nats::Cluster;
 

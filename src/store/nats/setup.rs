@@ -135,6 +135,9 @@ pub(super) async fn connect(config: &NatsConfig) -> Result<(Engine, Syncing), Co
 
 async fn connect_client(config: &NatsConfig) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
     let servers: Vec<ServerAddr> = config.servers.iter().map(|server| address(server)).collect::<Result<_, _>>()?;
+    // The engine's crate takes the process' default, and a process that links two providers has none. One that was chosen
+    // before stays.
+    let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
     let (lost, losses) = watch::channel(0u64);
     let mut options = ConnectOptions::new()
         .name("s2s-gateway")
@@ -148,15 +151,27 @@ async fn connect_client(config: &NatsConfig) -> Result<(Client, watch::Receiver<
             }
             async move { tracing::debug!(%event, "NATS") }
         });
+    if let Some((user, password)) = user_in(&servers) {
+        options = options.user_and_password(user, password);
+    }
     if let Some(file) = &config.credentials {
         let unusable = |error| ConnectError::Unusable(format!("credentials in {}: {error}", file.display()));
         options = options.credentials_file(file).await.map_err(unusable)?;
     }
     if let Some(file) = &config.ca {
+        // The engine's crate would not say which file is missing.
+        let unusable = |error| ConnectError::Unusable(format!("certificates in {}: {error}", file.display()));
+        tokio::fs::metadata(file).await.map_err(unusable)?;
         options = options.add_root_certificates(file.clone()).require_tls(true);
     }
     let client = options.connect(servers).await.map_err(|error| ConnectError::Unreachable(with_source(&error)))?;
     Ok((client, losses))
+}
+
+/// The user that an address names, for all of them: the engine's crate does not look there.
+fn user_in(servers: &[ServerAddr]) -> Option<(String, String)> {
+    let of = |server: &ServerAddr| Some((server.username()?.to_owned(), server.password()?.to_owned()));
+    servers.iter().find_map(of)
 }
 
 fn address(server: &str) -> Result<ServerAddr, ConnectError> {
