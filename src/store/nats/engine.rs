@@ -248,9 +248,9 @@ impl Engine {
     /// * A server applies the messages of a shard in the order of their numbers. One that has `milestone` has every message
     ///   before it, and so every one that was acknowledged before the milestone was published. One that lags does not have
     ///   it, and is asked again, or another one is.
-    /// * The server answers from its own store, where it looks both subjects up under one lock. If it did not, the answer
-    ///   could only be about a later moment for one of them. What is last on the stream's subject may be newer than the
-    ///   milestone; that does no harm, because only what a majority took is applied.
+    /// * What is last on the stream's subject may be newer than the milestone, which does no harm: only what a majority
+    ///   took is applied. It may also be trimmed away, because it was not the last one any more, between the moment when
+    ///   the server looked up its number and the one when it read it; so that nothing there is asked once more.
     /// * A milestone that is in the answer was put there by this gateway in this life: its subject bears a random number.
     ///   A later one of the same gateway has a higher number, and shows as much.
     pub(super) async fn last_after(&self, subject: &Subject, milestone: u64) -> Result<Option<Message>, NoAnswer> {
@@ -259,10 +259,18 @@ impl Engine {
         let (of_own, of_stream): (Vec<_>, Vec<_>) =
             self.ask_for_several(subject, request).await?.into_iter().partition(|(name, _)| *name == own);
         match of_own.first() {
-            Some((_, message)) if message.sequence >= milestone => {
-                Ok(of_stream.into_iter().next().map(|(_, message)| message))
-            }
+            Some((_, message)) if message.sequence >= milestone => match of_stream.into_iter().next() {
+                Some((_, message)) => Ok(Some(message)),
+                None => self.check_empty(subject).await.map(|()| None),
+            },
             _ => Err(NoAnswer("a server lags".into())),
+        }
+    }
+
+    async fn check_empty(&self, subject: &Subject) -> Result<(), NoAnswer> {
+        match self.several(subject, 1, 1, 1).await?.is_empty() {
+            true => Ok(()),
+            false => Err(NoAnswer("a message was removed while it was looked up".into())),
         }
     }
 
