@@ -175,7 +175,9 @@ fn user_in(servers: &[ServerAddr]) -> Option<(String, String)> {
 }
 
 fn address(server: &str) -> Result<ServerAddr, ConnectError> {
-    server.parse().map_err(|error| ConnectError::Unusable(format!("{server} is no address of a NATS server: {error}")))
+    // What stands before the @ may be a password.
+    let shown = server.rsplit_once('@').map_or(server, |(_, host)| host);
+    server.parse().map_err(|error| ConnectError::Unusable(format!("{shown} is no address of a NATS server: {error}")))
 }
 
 fn monitors_or_default(monitors: &[String], servers: &[String]) -> Vec<String> {
