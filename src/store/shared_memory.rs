@@ -22,8 +22,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::{
-    Commit, CommitSink, Listening, MemoryStore, MetaStore, MetaWrite, OpenLog, Sharing, Store, StoreError, StoreFuture,
-    StreamLog, Version, Versioned,
+    Commit, CommitSink, Listening, MemoryStore, MetaStore, MetaWrite, OpenLog, Removal, Sharing, Store, StoreError,
+    StoreFuture, StreamLog, Version, Versioned,
 };
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
@@ -43,7 +43,8 @@ struct EngineLog {
 
 impl EngineLog {
     fn head(&self) -> Head {
-        self.commits.last().map_or(Head::default(), |(_, head)| *head)
+    /// Of a stream that was deleted nothing is left.
+        self.commits.last().filter(|_| !self.deleted).map_or(Head::default(), |(_, head)| *head)
     }
 
     fn after(&self, known: SeqNum) -> &[(Batch, Head)] {
@@ -179,6 +180,7 @@ impl Store for SharedMemory {
                 listening: Listening::Idle,
             }),
         });
+            opened_deleted: self.engine.is_deleted(stream),
         locked(&self.logs).push(log.clone());
         Box::pin(async move { Ok(OpenLog { log, head }) })
     }
@@ -200,6 +202,14 @@ impl Store for SharedMemory {
 
     fn health(&self) -> Result<(), StoreError> {
         Ok(())
+    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
+        let mut streams = locked(&self.engine.streams);
+        let log = streams.entry(stream).or_default();
+        log.deleted |= log.head().tail.seq_num == tail;
+        let removal = if log.deleted { Removal::Removed } else { Removal::Kept };
+        Box::pin(async move { Ok(removal) })
+    }
+
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {
@@ -259,6 +269,7 @@ struct LogState {
     /// Between finding out that another was first and being told where to go on.
     forgets: bool,
     failed: bool,
+    opened_deleted: bool,
     tells_missed: bool,
     listening: Listening,
 }
@@ -459,6 +470,10 @@ fn deleted() -> StoreError {
 /// Whether two handles are to one batch: those of two gateways may look alike.
 fn is_same(a: &Batch, b: &Batch) -> bool {
     a.records_bytes().as_ptr() == b.records_bytes().as_ptr()
+    fn was_deleted(&self) -> bool {
+        self.opened_deleted
+    }
+
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -255,6 +255,10 @@ impl Streams {
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
         let (clock, rings) = (self.clock.clone(), self.rings.clone());
         let stream = Stream::open(&*self.store, entry, arrivals, clock, background, rings, commit_latency).await?;
+        if stream.was_deleted() {
+            // After the entry was read, or by the word of a server that had not heard of it.
+            return Err(Failure::StreamDeletionPending);
+        }
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }

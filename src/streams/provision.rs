@@ -322,7 +322,7 @@ impl Streams {
         settled(|| async {
             match self.catalogue().stream(&key.0, &key.1).await? {
                 Some(found) if found.entry.id != id => Ok(true),
-                Some(found) if found.entry.deleted_at.is_some() => self.is_still_empty(key, &found).await,
+                Some(found) if found.entry.deleted_at.is_some() => self.goes_if_empty(key, &found).await,
                 Some(_) => Ok(false),
                 None => Ok(true),
             }

@@ -217,9 +217,10 @@ impl Engine {
         self.publish_if(subject.name.clone(), payload, expecting(last)).await
     }
 
-    /// Publishes `payload` as the only message of `subject`, whatever was there. Doing it again does no harm.
-    pub(super) async fn publish_end(&self, subject: &Subject, payload: Bytes) -> Published {
-        let mut headers = HeaderMap::new();
+    /// Publishes `payload` as the only message of `subject`, whatever was there, or if its last message is number `last`.
+    /// Doing it again does no harm.
+    pub(super) async fn publish_end(&self, subject: &Subject, payload: Bytes, last: Option<u64>) -> Published {
+        let mut headers = last.map_or_else(HeaderMap::new, expecting);
         headers.insert(ROLLUP, "sub");
         headers.insert(TTL, ENDS_KEPT_FOR);
         self.publish_if(subject.name.clone(), payload, headers).await

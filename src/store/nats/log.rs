@@ -303,8 +303,8 @@ pub(super) struct NatsLog {
 }
 
 impl NatsLog {
-    pub(super) fn new(log: Arc<Log>) -> Self {
-        Self { following: Following::of(&log), log }
+    pub(super) fn new(log: Arc<Log>, was_deleted: bool) -> Self {
+        Self { following: Following::of(&log), log, was_deleted }
     }
 }
 
@@ -319,6 +319,8 @@ impl StreamLog for NatsLog {
         if !state.waiting.is_empty() {
             self.log.drive(state);
         }
+    /// When it was opened.
+    was_deleted: bool,
         Ok(Commit::Pending)
     }
 
@@ -387,6 +389,10 @@ fn check_position(batch: &Batch, tail: SeqNum) -> Result<(), StoreError> {
 pub(super) struct Registry(Mutex<HashMap<StreamId, Weak<Log>>>);
 
 impl Registry {
+    fn was_deleted(&self) -> bool {
+        self.was_deleted
+    }
+
     /// The log of `stream`, if anyone still has it.
     pub(super) fn find(&self, stream: StreamId) -> Option<Arc<Log>> {
         locked(&self.0).get(&stream).and_then(Weak::upgrade)

@@ -34,6 +34,11 @@ impl Stream {
         self.sharing == Sharing::Shared
     }
 
+    /// Whether it was opened after its deletion elsewhere.
+    pub(in crate::streams) fn was_deleted(&self) -> bool {
+        self.log().was_deleted()
+    }
+
     /// Makes sure that all that was acknowledged anywhere before this was called is known here, and readable.
     ///
     /// Goes on to its end in a task of its own, so that nobody else waits for a caller that is not polled.

@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use super::{NatsConfig, cluster, config, connect, count, gateway::Gateway, runtime};
 use crate::{
     store::{
-        MetaStore, MetaWrite, NatsStore, Store, StoreError, Version,
+        MetaStore, MetaWrite, NatsStore, Removal, Store, StoreError, Version,
         nats::{
             engine::{Message, Published},
             envelope::{Content, Envelope},
@@ -242,6 +242,47 @@ fn publish_raw(store: &NatsStore, payload: Bytes) {
     let published = runtime().block_on(async move { engine.publish(&subject, payload, last).await });
     assert!(matches!(published, Published::Landed(_)), "{published:?}");
 }
+#[test]
+fn a_stream_is_removed_only_with_the_tail_that_was_seen() {
+    let Some((first, second, _)) = two() else { return };
+    let [idle, used] = [STREAM, STREAM + 1].map(|stream| Gateway::open(&second, stream));
+    used.commit(&["x"]);
+    let delete_at = |stream, tail| block_on(first.delete_at(StreamId::new(stream), SeqNum::new(tail)));
+    assert_eq!(delete_at(STREAM + 1, 0), Ok(Removal::Kept));
+    used.commit(&["y"]);
+    assert_eq!(delete_at(STREAM + 1, 1), Ok(Removal::Kept));
+    for (stream, tail) in [(STREAM, 0), (STREAM + 1, 2)] {
+        assert_eq!(delete_at(stream, tail), Ok(Removal::Removed));
+        assert_eq!(delete_at(stream, tail), Ok(Removal::Removed), "again");
+        assert!(Gateway::open(&first, stream).log().was_deleted());
+    }
+    for gateway in [&idle, &used] {
+        gateway.append(&["late"]).unwrap();
+        assert!(matches!(gateway.failure(), StoreError::NotDone(_)));
+    }
+    assert!(!Gateway::open(&first, STREAM + 2).log().was_deleted());
+}
+
+/// Of an append on one gateway and a removal on another at the same time one comes first, and the other hears of it.
+#[test]
+fn an_append_is_not_lost_to_a_removal() {
+    let Some((first, second, _)) = two() else { return };
+    let mut removals = [0; 2];
+    for stream in 100..160 {
+        let gateway = Gateway::open(&second, stream);
+        let removal = thread::scope(|scope| {
+            let removing = scope.spawn(|| block_on(first.delete_at(StreamId::new(stream), SeqNum::FIRST)));
+            gateway.append(&["x"]).unwrap();
+            gateway.wait_until_told();
+            removing.join().unwrap().unwrap()
+        });
+        let acked = gateway.state().acked.len();
+        assert_eq!(removal, [Removal::Removed, Removal::Kept][acked], "stream {stream}");
+        removals[acked] += 1;
+    }
+    println!("{} removed, {} kept", removals[0], removals[1]);
+}
+
 
 #[test]
 fn what_is_no_message_of_the_stream_is_damage() {
