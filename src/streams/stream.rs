@@ -392,7 +392,10 @@ impl Stream {
 
     pub(super) fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'static, Vec<Batch>> {
         let log = self.log().clone();
-        Box::pin(async move { log.read(from, budget).await })
+        match self.is_shared().then(|| self.this.upgrade()).flatten() {
+            Some(stream) => Box::pin(async move { stream.read_shared(from, budget).await }),
+            None => Box::pin(async move { log.read(from, budget).await }),
+        }
     }
 
     pub(super) async fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Result<Option<Position>, StoreError> {

@@ -52,6 +52,19 @@ impl Stream {
         refreshing.await.unwrap_or_else(|_stopped| Err(gone().into()))
     }
 
+    /// As [`Stream::read`] where others trim, too: they may have removed all that was known here.
+    pub(super) async fn read_shared(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
+        let found = self.log().read(from, budget).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        match self.refreshed().await {
+            Err(Failure::Store(error)) => Err(error),
+            // Whoever reads is told of a deletion anyway.
+            Ok(()) | Err(_) => self.log().read(from, budget).await,
+        }
+    }
+
     async fn refresh_in_turn(&self) -> Result<(), Failure> {
         self.lock().phase.serving()?;
         let head = self.refresher.refresh(|| self.log().refresh()).await?;

@@ -169,6 +169,23 @@ fn a_log_that_others_trimmed_goes_on_at_its_end() {
     assert_eq!(late.read(9).unwrap(), ["x", "late"]);
 }
 
+#[test]
+fn a_read_goes_on_while_another_gateway_trims() {
+    let Some((first, second, _)) = two() else { return };
+    for stream in 200..206 {
+        let (writer, reader) = (Gateway::open(&first, stream), Gateway::open(&second, stream));
+        (0..140).for_each(|_| writer.commit(&["x"]));
+        reader.refresh().unwrap();
+        thread::scope(|scope| {
+            let trimming = scope.spawn(|| block_on(writer.log().trim(SeqNum::new(139))).unwrap());
+            while !trimming.is_finished() {
+                let read = reader.read(0);
+                assert!(read.as_ref().is_ok_and(|read| !read.is_empty()), "{read:?}");
+            }
+        });
+    }
+}
+
 /// Messages of the stream that the engine has.
 fn messages(store: &NatsStore) -> Vec<Message> {
     let engine = store.shared.engine.clone();
@@ -226,23 +243,6 @@ fn a_stream_deleted_elsewhere_does_not_come_back() {
 }
 
 #[test]
-fn a_follower_hears_of_the_end() {
-    let Some((first, second, _)) = two() else { return };
-    let follower = Gateway::open(&second, STREAM);
-    follower.follow();
-    block_on(first.delete(StreamId::new(STREAM))).unwrap();
-    assert!(matches!(follower.failure(), StoreError::NotDone(_)));
-}
-
-/// Publishes `payload` after everything that is there.
-fn publish_raw(store: &NatsStore, payload: Bytes) {
-    let engine = store.shared.engine.clone();
-    let subject = engine.names.subject(StreamId::new(STREAM));
-    let last = messages(store).last().map_or(0, |message| message.sequence);
-    let published = runtime().block_on(async move { engine.publish(&subject, payload, last).await });
-    assert!(matches!(published, Published::Landed(_)), "{published:?}");
-}
-#[test]
 fn a_stream_is_removed_only_with_the_tail_that_was_seen() {
     let Some((first, second, _)) = two() else { return };
     let [idle, used] = [STREAM, STREAM + 1].map(|stream| Gateway::open(&second, stream));
@@ -283,6 +283,23 @@ fn an_append_is_not_lost_to_a_removal() {
     println!("{} removed, {} kept", removals[0], removals[1]);
 }
 
+#[test]
+fn a_follower_hears_of_the_end() {
+    let Some((first, second, _)) = two() else { return };
+    let follower = Gateway::open(&second, STREAM);
+    follower.follow();
+    block_on(first.delete(StreamId::new(STREAM))).unwrap();
+    assert!(matches!(follower.failure(), StoreError::NotDone(_)));
+}
+
+/// Publishes `payload` after everything that is there.
+fn publish_raw(store: &NatsStore, payload: Bytes) {
+    let engine = store.shared.engine.clone();
+    let subject = engine.names.subject(StreamId::new(STREAM));
+    let last = messages(store).last().map_or(0, |message| message.sequence);
+    let published = runtime().block_on(async move { engine.publish(&subject, payload, last).await });
+    assert!(matches!(published, Published::Landed(_)), "{published:?}");
+}
 
 #[test]
 fn what_is_no_message_of_the_stream_is_damage() {
