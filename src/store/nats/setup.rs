@@ -130,7 +130,7 @@ pub(super) async fn connect(config: &NatsConfig) -> Result<(Engine, Syncing), Co
     for shard in 0..names.shards {
         ensure(&context, log_stream(&names, shard, shape.replicas)).await?;
     }
-    Ok((Engine::new(client, losses, names, writer), syncing))
+    Ok((Engine::new(client, losses, names, shape.replicas, writer), syncing))
 }
 
 async fn connect_client(config: &NatsConfig) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
