@@ -42,6 +42,7 @@ pub(super) async fn drive(log: Arc<Log>) {
     while let Some(work) = log.next_work() {
         let done = match work {
             Work::Look(messages) => look(&log, messages.into()).await,
+            Work::CatchUp => catch_up_to_end(&log).await,
             Work::Commit(batches, refreshing) => commit(&log, batches, refreshing).await,
             Work::Refresh(refreshing) => refresh(&log, refreshing).await,
         };
@@ -192,7 +193,7 @@ async fn look(log: &Log, messages: Vec<Message>) -> Result<(), StoreError> {
             // Something is missing in between.
             Fit::Later => {
                 learn(log, std::mem::take(&mut news), Ours::Untouched)?;
-                return catch_up(log).await;
+                return catch_up_to_end(log).await;
             }
         }
     }
@@ -201,6 +202,17 @@ async fn look(log: &Log, messages: Vec<Message>) -> Result<(), StoreError> {
 
 fn foreign(log: &Log, stored: &Stored) -> StoreError {
     damaged(log, stored.sequence, &"it does not continue what was durable before")
+}
+
+/// Reads on until nothing more is seen, and reports it.
+async fn catch_up_to_end(log: &Log) -> Result<(), StoreError> {
+    loop {
+        let before = log.known().last;
+        catch_up(log).await?;
+        if log.known().last == before {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads what there is after what is known, as far as it is seen at once, and reports it.
