@@ -334,8 +334,8 @@ async fn refresh(log: &Log, refreshing: Vec<Refresh>) -> Result<(), StoreError> 
             answer(refreshing, log.known().head);
             Ok(())
         }
-        // What is known is as good as it was.
-        Err(error @ StoreError::Unknown(_)) => {
+        // What is known is as good as it was, and so is the log.
+        Err(error @ (StoreError::Unknown(_) | StoreError::Full(_))) => {
             refuse(refreshing, &error);
             Ok(())
         }
