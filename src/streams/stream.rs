@@ -14,7 +14,10 @@ mod sharing;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -57,6 +60,8 @@ pub struct Stream {
     refresher: Refresher,
     usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
+    /// Whether the background has yet to begin a trim for it.
+    trim_is_due: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -177,6 +182,7 @@ impl Stream {
             refresher: Refresher::default(),
             usage: OnceLock::new(),
             log: OnceLock::new(),
+            trim_is_due: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Serving,
                 sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
@@ -404,6 +410,8 @@ impl Stream {
 
     /// Lets go of what lies before the durable trim point.
     pub(super) async fn trim(&self) -> Result<(), StoreError> {
+        // Before the trim point is looked at, so that no later one is passed by.
+        self.trim_is_due.store(false, SeqCst);
         let to = self.lock().durable.trim_point;
         self.log().trim(to).await?;
         self.note_stored();
@@ -521,8 +529,9 @@ impl Stream {
         self.rings.make_room();
     }
 
+    /// Trims that come faster than the log lets go are one.
     fn trim_in_background(&self, trims: bool) {
-        if trims {
+        if trims && !self.trim_is_due.swap(true, SeqCst) {
             self.background.trim(self.this.clone());
         }
     }
