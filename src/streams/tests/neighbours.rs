@@ -169,6 +169,41 @@ async fn both_may_remove_what_either_deleted() {
     assert!(!a.exists(&named("x")).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_late_in_removing_a_basin_leaves_the_next_one_alone() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    let mark = async || {
+        b.streams.delete_basin(&basin()).await.unwrap();
+        b.streams.going_basin(&basin()).await.unwrap().expect("it is marked")
+    };
+    let first = mark().await;
+    tokio::time::sleep(REMOVED).await;
+    b.streams.create_basin(&basin(), BasinWish::default(), None).await.unwrap();
+    b.streams.create_stream(&basin(), &orders(), StreamConfigLayer::default(), None).await.unwrap();
+    // Its streams are still there.
+    mark().await;
+    a.streams.forget_basin(&basin(), &first).await.unwrap();
+    assert!(a.streams.going_basin(&basin()).await.unwrap().is_some());
+    tokio::time::sleep(REMOVED).await;
+    assert_eq!(a.streams.basin_config(&basin()).await, Err(Failure::BasinNotFound(basin())));
+    assert!(!a.exists(&orders()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_late_in_taking_a_stream_back_leaves_the_next_one_alone() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    let mine = b.stream().await.id();
+    let found = b.streams.catalogue().stream(&basin(), &orders()).await.unwrap().unwrap().entry;
+    let others = crate::types::StreamEntry { id: crate::types::StreamId::new(1), ..found };
+    b.streams.delete_basin(&basin()).await.unwrap();
+    let late = a.streams.unless_basin_went(&basin(), &orders(), others).await;
+    assert_eq!(late, Err(Failure::BasinDeletionPending(basin())));
+    let left = a.streams.catalogue().stream(&basin(), &orders()).await.unwrap();
+    assert_eq!(left.map(|found| found.entry.id), Some(mine));
+}
+
 /// A stream on both gateways that goes when it was empty for a minute.
 async fn short_lived(gateways: &Gateways) {
     let layer = StreamConfigLayer { delete_on_empty_min_age_secs: Some(60), ..Default::default() };
