@@ -14,7 +14,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -31,6 +31,7 @@ use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 pub(crate) struct Engine {
     streams: Mutex<HashMap<StreamId, EngineLog>>,
     table: MemoryStore,
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,8 +43,8 @@ struct EngineLog {
 }
 
 impl EngineLog {
-    fn head(&self) -> Head {
     /// Of a stream that was deleted nothing is left.
+    fn head(&self) -> Head {
         self.commits.last().filter(|_| !self.deleted).map_or(Head::default(), |(_, head)| *head)
     }
 
@@ -61,7 +62,16 @@ impl EngineLog {
 
 impl Engine {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { streams: Mutex::default(), table: MemoryStore::new(usize::MAX) })
+        Arc::new(Self {
+            streams: Mutex::default(),
+            table: MemoryStore::new(usize::MAX),
+            silent: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nobody is answered who asks for something in the table.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, SeqCst);
     }
 
     /// The store of one more gateway.
@@ -170,6 +180,7 @@ impl Store for SharedMemory {
             sink,
             refreshes: self.refreshes.clone(),
             gate: self.gate.clone(),
+            opened_deleted: self.engine.is_deleted(stream),
             state: Mutex::new(LogState {
                 known: head.tail.seq_num,
                 next: head.tail.seq_num,
@@ -180,7 +191,6 @@ impl Store for SharedMemory {
                 listening: Listening::Idle,
             }),
         });
-            opened_deleted: self.engine.is_deleted(stream),
         locked(&self.logs).push(log.clone());
         Box::pin(async move { Ok(OpenLog { log, head }) })
     }
@@ -190,6 +200,14 @@ impl Store for SharedMemory {
             log.deleted = true;
         }
         Box::pin(async { Ok(()) })
+    }
+
+    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
+        let mut streams = locked(&self.engine.streams);
+        let log = streams.entry(stream).or_default();
+        log.deleted |= log.head().tail.seq_num == tail;
+        let removal = if log.deleted { Removal::Removed } else { Removal::Kept };
+        Box::pin(async move { Ok(removal) })
     }
 
     fn meta(&self) -> &dyn MetaStore {
@@ -202,14 +220,6 @@ impl Store for SharedMemory {
 
     fn health(&self) -> Result<(), StoreError> {
         Ok(())
-    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
-        let mut streams = locked(&self.engine.streams);
-        let log = streams.entry(stream).or_default();
-        log.deleted |= log.head().tail.seq_num == tail;
-        let removal = if log.deleted { Removal::Removed } else { Removal::Kept };
-        Box::pin(async move { Ok(removal) })
-    }
-
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {
@@ -224,6 +234,9 @@ struct Table(Arc<Engine>);
 impl Table {
     async fn after_others(&self) -> &dyn MetaStore {
         tokio::task::yield_now().await;
+        if self.0.silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.0.table.meta()
     }
 }
@@ -256,6 +269,7 @@ struct SharedLog {
     sink: Arc<dyn CommitSink>,
     refreshes: Arc<AtomicUsize>,
     gate: Arc<RwLock<()>>,
+    opened_deleted: bool,
     state: Mutex<LogState>,
 }
 
@@ -269,7 +283,6 @@ struct LogState {
     /// Between finding out that another was first and being told where to go on.
     forgets: bool,
     failed: bool,
-    opened_deleted: bool,
     tells_missed: bool,
     listening: Listening,
 }
@@ -457,6 +470,10 @@ impl StreamLog for SharedLog {
         state.accepted.clear();
     }
 
+    fn was_deleted(&self) -> bool {
+        self.opened_deleted
+    }
+
     fn stored(&self) -> u64 {
         let stored = self.look(|log, _| log.kept().iter().map(|(batch, ..)| batch.metered() as u64).sum());
         stored.unwrap_or_default()
@@ -470,10 +487,6 @@ fn deleted() -> StoreError {
 /// Whether two handles are to one batch: those of two gateways may look alike.
 fn is_same(a: &Batch, b: &Batch) -> bool {
     a.records_bytes().as_ptr() == b.records_bytes().as_ptr()
-    fn was_deleted(&self) -> bool {
-        self.opened_deleted
-    }
-
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -332,11 +332,18 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        match self.is_shared() {
+            true => neighbours::unless_silent(self.save_what_was_noted()).await,
+            false => self.save_what_was_noted().await,
+        }
+        self.store.close().await
+    }
+
+    async fn save_what_was_noted(&self) {
         self.save_arrivals().await;
         if let Err(error) = self.usage.finish().await {
             tracing::warn!(%error, "the last usage was not written down");
         }
-        self.store.close().await
     }
 
     /// What is counted of the use of all this.

@@ -33,6 +33,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// reading it again may take.
 const NOTICED_AFTER: Duration = Duration::from_secs(5);
 
+/// How long it may take to write down, before the process ends, what is good to know and not needed.
+const LAST_NOTES: Duration = Duration::from_secs(10);
+
 /// How often something is judged again that others changed in the meantime.
 const MAX_TRIES: usize = 16;
 
@@ -48,6 +51,13 @@ where
         }
     }
     attempt().await
+}
+
+/// Does `last` before the end, unless nobody answers: arrivals that are not written down are noted later, and usage is lost.
+pub(super) async fn unless_silent(last: impl Future<Output = ()>) {
+    if tokio::time::timeout(LAST_NOTES, last).await.is_err() {
+        tracing::warn!("not all arrivals and usage could be written down before the end");
+    }
 }
 
 impl Streams {

@@ -259,6 +259,38 @@ async fn a_stream_that_was_appended_to_before_all_had_noticed_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_that_a_gateway_died_in_is_not_taken_back_by_another() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    short_lived(&gateways).await;
+    a.append(one("a")).await;
+    a.append(testing::Records::new().trim(u64::MAX).input()).await;
+    let id = a.stream().await.id();
+    gateways.clock.set(Timestamp::new(NOW + 61_000));
+    a.streams.sweep().await;
+    assert!(!b.exists(&orders()).await, "marked");
+    // One that came as far as this, and no further.
+    b.store.delete(id).await.unwrap();
+    tokio::time::sleep(REMOVED).await;
+    assert!(matches!(a.streams.stream_config(&basin(), &orders()).await, Err(Failure::StreamNotFound(..))));
+    assert_ne!(a.stream().await.id(), id, "no number is given twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_read_of_a_stream_before_its_end_does_not_serve_it_anew() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    a.stream().await;
+    // Read by a gateway that is stopped then, or from a server that has not heard of the deletion.
+    let read = b.streams.catalogue().stream(&basin(), &orders()).await.unwrap().unwrap().entry;
+    a.delete().await;
+    tokio::time::sleep(REMOVED).await;
+    assert!(gateways.engine.is_deleted(read.id));
+    let opened = b.streams.open_log(&(basin(), orders()), &read).await.map(|stream| stream.id());
+    assert_eq!(opened, Err(Failure::StreamDeletionPending));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_gateway_removed_for_its_age_another_does_not_bring_back() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -293,38 +325,6 @@ async fn records_that_are_to_be_kept_longer_by_now_are_kept() {
         retention_policy: Some(RetentionPolicy::Age(std::num::NonZeroU64::new(60).unwrap())),
         ..Default::default()
     };
-#[tokio::test(start_paused = true)]
-async fn a_deletion_that_a_gateway_died_in_is_not_taken_back_by_another() {
-    let gateways = Gateways::new(2).await;
-    let (a, b) = gateways.pair();
-    short_lived(&gateways).await;
-    a.append(one("a")).await;
-    a.append(testing::Records::new().trim(u64::MAX).input()).await;
-    let id = a.stream().await.id();
-    gateways.clock.set(Timestamp::new(NOW + 61_000));
-    a.streams.sweep().await;
-    assert!(!b.exists(&orders()).await, "marked");
-    // One that came as far as this, and no further.
-    b.store.delete(id).await.unwrap();
-    tokio::time::sleep(REMOVED).await;
-    assert!(matches!(a.streams.stream_config(&basin(), &orders()).await, Err(Failure::StreamNotFound(..))));
-    assert_ne!(a.stream().await.id(), id, "no number is given twice");
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_read_of_a_stream_before_its_end_does_not_serve_it_anew() {
-    let gateways = Gateways::new(2).await;
-    let (a, b) = gateways.pair();
-    a.stream().await;
-    // Read by a gateway that is stopped then, or from a server that has not heard of the deletion.
-    let read = b.streams.catalogue().stream(&basin(), &orders()).await.unwrap().unwrap().entry;
-    a.delete().await;
-    tokio::time::sleep(REMOVED).await;
-    assert!(gateways.engine.is_deleted(read.id));
-    let opened = b.streams.open_log(&(basin(), orders()), &read).await.map(|stream| stream.id());
-    assert_eq!(opened, Err(Failure::StreamDeletionPending));
-}
-
     a.streams.ensure_stream(&basin(), &orders(), layer, Operations::ALL).await.unwrap();
     b.append(one("b")).await;
     let longer =
@@ -335,4 +335,14 @@ async fn who_read_of_a_stream_before_its_end_does_not_serve_it_anew() {
     let stream = b.stream().await;
     let mut reader = b.streams.read_session(stream, None, &from_the_start()).await.unwrap();
     assert_eq!(bodies(peek(&mut reader)), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_ends_although_nobody_answers_it() {
+    let gateways = Gateways::new(1).await;
+    let gateway = &gateways.all[0];
+    gateway.append(one("a")).await;
+    gateways.engine.fall_silent();
+    let closed = tokio::time::timeout(Duration::from_secs(60), gateway.streams.close()).await;
+    assert_eq!(closed, Ok(Ok(())));
 }
