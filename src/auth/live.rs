@@ -104,7 +104,7 @@ impl LiveTokens {
         }
     }
 
-    /// Ends what has expired, lets go of what nobody uses, and says what should be read again.
+    /// Ends what has expired, lets go of what nobody uses, and says what should be read again, the oldest first.
     pub(super) fn sweep(&mut self, time: Timestamp, now: Instant) -> Vec<AccessTokenId> {
         self.by_id.retain(|_, live| {
             if live.grant.has_expired(time) {
@@ -114,7 +114,9 @@ impl LiveTokens {
             let held = Arc::strong_count(&live.grant) > 1;
             held || now.saturating_duration_since(live.used_at) < IDLE_AFTER
         });
-        let stale = self.by_id.iter().filter(|(_, live)| now.saturating_duration_since(live.read_at) >= REREAD_AFTER);
-        stale.map(|(id, _)| id.clone()).collect()
+        let is_stale = |live: &&Live| now.saturating_duration_since(live.read_at) >= REREAD_AFTER;
+        let mut stale: Vec<_> = self.by_id.iter().filter(|(_, live)| is_stale(live)).collect();
+        stale.sort_by_key(|(_, live)| live.read_at);
+        stale.into_iter().map(|(id, _)| id.clone()).collect()
     }
 }

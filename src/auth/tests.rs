@@ -281,6 +281,22 @@ async fn a_token_that_another_gateway_issued_anew_is_recognised_at_once() {
     assert_eq!(recognise(&first).await.err(), Some(AuthError::Unknown));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_expires_although_the_table_does_not_answer() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::at(Timestamp::new(1_000_000))));
+    let on = AuthConfig::On { root: Some(Secret::new(ROOT).unwrap()) };
+    let here = Authority::new(engine.gateway(), clock.clone(), &on);
+    let token = here.issue(&Identity::Unlimited, lasting(1010, wanted("t", reader()))).await.unwrap();
+    let mut session = here.authenticate(Some(token.expose())).await.unwrap().watch();
+    engine.fall_silent();
+    // By now the sweep asks what became of the token.
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(standing(&mut session), Standing::Valid);
+    clock.set(Timestamp::new(1_010_000));
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(standing(&mut session), Standing::Ended);
+}
+
 #[tokio::test]
 async fn of_gateways_that_issue_the_same_id_one_does() {
     let (engine, clock) = (Engine::new(), Arc::new(ManualClock::default()));
