@@ -117,7 +117,8 @@ async fn publish(log: &Log, known: &Known, envelope: &Envelope, message: Bytes) 
                 reason
             }
         };
-        if let Some(next) = first_after(log, known, &mut pauses).await? {
+        let found = first_after(log, known, &mut pauses).await;
+        if let Some(next) = found.map_err(|error| while_undecided(error, certain))? {
             return outcome(envelope, next, certain);
         }
         if !pauses.pause().await {
@@ -135,6 +136,15 @@ async fn first_after(log: &Log, known: &Known, pauses: &mut Pauses) -> Result<Op
             Err(NoAnswer(reason)) if !pauses.pause().await => return Err(unresolved(&reason)),
             Err(NoAnswer(_)) => {}
         }
+    }
+}
+
+/// What `error` says of a message of which, unless this is `certain`, an answer is outstanding that could be an
+/// acknowledgement: not that it did not happen. It may have landed before the stream was deleted.
+fn while_undecided(error: StoreError, certain: bool) -> StoreError {
+    match error {
+        StoreError::NotDone(reason) if !certain => unresolved(&reason),
+        error => error,
     }
 }
 
@@ -411,5 +421,18 @@ fn answer(refreshing: Vec<Refresh>, head: Head) {
 fn refuse(refreshing: Vec<Refresh>, error: &StoreError) {
     for refresh in refreshing {
         let _ = refresh.send(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_happened_is_not_told_as_what_did_not() {
+        assert_eq!(while_undecided(deleted(), true), deleted());
+        assert!(matches!(while_undecided(deleted(), false), StoreError::Unknown(_)));
+        let damaged = StoreError::Damaged("its checksum does not match".into());
+        assert_eq!(while_undecided(damaged.clone(), false), damaged);
     }
 }
