@@ -228,6 +228,13 @@ impl Stream {
         self.log().stored()
     }
 
+    /// Of a stream that is gone it is known that it keeps nothing.
+    fn note_stored_if(&self, serving: Result<(), Failure>) {
+        if serving.is_ok() {
+            self.note_stored();
+        }
+    }
+
     fn note_stored(&self) {
         self.usage().set_stored(self.stored());
     }
@@ -414,7 +421,8 @@ impl Stream {
         self.trim_is_due.store(false, SeqCst);
         let to = self.lock().durable.trim_point;
         self.log().trim(to).await?;
-        self.note_stored();
+        let serving = self.lock().phase.serving();
+        self.note_stored_if(serving);
         Ok(())
     }
 
@@ -508,8 +516,9 @@ impl Stream {
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(state);
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(trims);

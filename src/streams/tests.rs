@@ -702,6 +702,22 @@ async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
 }
 
 #[tokio::test]
+async fn what_becomes_durable_of_a_deleted_stream_does_not_count_as_stored() {
+    let world = World::new().await;
+    world.append(one("a")).await;
+    let mut writer = world.writer().await;
+    put(&mut writer, &one("b"));
+    world.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    world.store.release();
+    assert!(matches!(ack(&mut writer), Poll::Ready(Some(Ok(_)))), "it was accepted before");
+    drop(writer);
+    world.idle().await;
+    world.streams.usage().flush().await.unwrap();
+    let sizes = world.store.meta().scan(b"u/s/", None, 10).await.unwrap();
+    assert!(sizes.is_empty(), "{sizes:?}");
+}
+
+#[tokio::test]
 async fn trims_that_come_faster_than_the_log_lets_go_are_one() {
     let world = World::new().await;
     let mut writer = world.writer().await;

@@ -127,8 +127,9 @@ impl Stream {
         state.sequencer.set_head(durable);
         let wakers = state.wakers_of_tail();
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(state);
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(durable.trim_point > trimmed_before);
@@ -154,11 +155,12 @@ impl Stream {
         let wakers = state.waiters.everyone();
         let trims = state.durable.trim_point > trimmed_before;
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(guard);
         if let Some(error) = failed {
             self.fail(error);
         }
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(trims);
