@@ -168,7 +168,7 @@ impl Authority {
             };
             let write = self.table().remove(id, version).await?;
             if let MetaWrite::Done(_) = write {
-                self.live().forget(id);
+                self.live().forget(id, version, clock::instant());
                 return Ok(());
             }
         }
@@ -212,7 +212,7 @@ impl Authority {
             };
             let write = self.table().put(entry, expected).await?;
             if let MetaWrite::Done(_) = write {
-                self.live().forget(id);
+                self.live().forget(id, expected, clock::instant());
                 return Ok(());
             }
         }

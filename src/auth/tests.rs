@@ -318,9 +318,37 @@ fn what_was_read_before_a_revocation_does_not_bring_the_token_back() {
     let now = clock::instant();
     let before_reading = live.before_reading();
     let found = Some(Found { entry, version: Version(1) });
-    live.forget(&id("t"));
+    live.forget(&id("t"), Version(1), now);
     assert!(live.put(&id("t"), found, before_reading, now).is_err());
     assert!(live.trusted(&id("t"), now).is_none());
+}
+
+#[test]
+fn a_server_that_lags_does_not_bring_a_token_back() {
+    let mut live = LiveTokens::default();
+    let now = clock::instant();
+    let found = |version| {
+        let info = wanted("t", reader());
+        let entry = AccessTokenEntry { info, hash: TokenHash::new([1; 32]), created_at: Timestamp::new(0) };
+        Some(Found { entry, version: Version(version) })
+    };
+    let read = |live: &mut LiveTokens, found| live.put(&id("t"), found, live.before_reading(), now).unwrap();
+    live.forget(&id("t"), Version(3), now);
+    assert!(read(&mut live, found(3)).is_none());
+    // Issued anew, where there was nothing any more.
+    live.forget(&id("t"), Version::ABSENT, now);
+    assert!(read(&mut live, found(3)).is_none());
+    assert!(read(&mut live, found(5)).is_some());
+    let kept = read(&mut live, found(3)).expect("the one that is known already");
+    assert!(!kept.has_ended());
+    live.forget(&id("t"), Version(5), now);
+    assert!(kept.has_ended());
+    assert!(read(&mut live, found(5)).is_none());
+    assert!(read(&mut live, found(7)).is_some());
+    // Nothing is remembered for ever.
+    live.forget(&id("t"), Version(7), now);
+    live.sweep(Timestamp::new(0), now + Duration::from_secs(60));
+    assert!(read(&mut live, found(7)).is_some());
 }
 
 #[tokio::test]
