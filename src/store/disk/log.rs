@@ -142,15 +142,25 @@ impl DiskLog {
     }
 
     /// What `look` finds in the log as it is durable now, on a thread for reading; `T::default()` if that is nothing.
+    ///
+    /// ```text
+    /// durable now ──► what is looked at ──► let go of by then
+    /// ```
+    ///
+    /// In this order: what was durable before is in it, and what is missing from it was let go of before it is asked. One
+    /// head for both would miss batches that a trim removed while the look waited for its thread.
     fn look<T: Default + Send + 'static>(
         &self,
         look: impl FnOnce(&super::engine::Look<'_>, &StoredHead) -> Result<T, super::engine::EngineError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let Some(head) = self.log.durable() else { return Box::pin(std::future::ready(Ok(T::default()))) };
-        let (engine, stream) = (self.shared.engine.clone(), self.log.stream);
+        let (engine, log) = (self.shared.engine.clone(), self.log.clone());
         self.shared.readers.run(move || {
-            // What is durable now is in what is looked at, because it was there first.
-            look(&engine.look(), &head).map_err(|error| error.of_read(format_args!("stream {stream:?}")))
+            let found = engine.look();
+            let Some(StoredHead { released, .. }) = log.durable() else { return Ok(T::default()) };
+            let stream = log.stream;
+            look(&found, &StoredHead { released, ..head })
+                .map_err(|error| error.of_read(format_args!("stream {stream:?}")))
         })
     }
 }

@@ -17,9 +17,10 @@ use futures::executor::block_on;
 use tempfile::TempDir;
 
 use super::{
-    DiskStore, OpenError,
+    DiskStore, OpenError, READERS,
     engine::Engine,
-    format::{BatchKey, LogNumber},
+    format::{BatchKey, LogNumber, Released},
+    queue::Request,
     space::Free,
 };
 use crate::{
@@ -240,6 +241,39 @@ fn what_was_trimmed_or_deleted_is_removed() {
     eventually("removal", || batches_in(engine) == 710);
     eventually("the end of the removal", || engine.look().reclaims().unwrap().is_empty());
     assert_eq!((writers[0].read(690), writers[1].read(0), writers[2].read(0)), (Ok(10), Ok(0), Ok(700)));
+}
+
+#[test]
+fn what_is_trimmed_while_a_read_waits_is_no_damage() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    let metered: usize = (0..10).map(|_| writer.append("x").unwrap().metered()).sum();
+    for (to, left) in [(5, Some(5)), (10, None)] {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let shared = &disk.store.shared;
+        let busy: Vec<_> = (0..READERS)
+            .map(|_| {
+                let held = held.clone();
+                shared.readers.run(move || Ok(held.lock().unwrap().recv().is_err()))
+            })
+            .collect();
+        let (first, by_time) = (SeqNum::FIRST, crate::types::Timestamp::new(1));
+        let (read, seek) = (writer.log.read(first, usize::MAX), writer.log.seek(first, by_time));
+        let trim = writer.log.trim(SeqNum::new(3));
+        let log = shared.registry.find(StreamId::new(1)).unwrap();
+        let released = Released { to: SeqNum::new(to), metered: metered as u64 / 10 * to };
+        let (done, trimmed) = tokio::sync::oneshot::channel();
+        shared.queue.push(Request::Trim { log, released, done }).unwrap();
+        block_on(trimmed).unwrap().unwrap();
+        eventually("removal", || batches_in(&shared.engine) == 10 - to as usize);
+        drop(release);
+        assert!(busy.into_iter().all(|busy| block_on(busy).unwrap()));
+        let found: Vec<_> = block_on(read).unwrap().iter().map(|batch| batch.first_seq_num().get()).collect();
+        assert_eq!(found, (to..10).collect::<Vec<_>>());
+        assert_eq!(block_on(seek).unwrap().map(|found| found.seq_num.get()), left);
+        block_on(trim).unwrap();
+    }
 }
 
 #[test]
