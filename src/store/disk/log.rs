@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    format::{self, BatchKey, LogNumber, StoredHead},
+    format::{self, BatchKey, LogNumber, Released, StoredHead},
     locked,
     queue::{Append, Request},
     reading,
@@ -163,6 +163,20 @@ impl DiskLog {
                 .map_err(|error| error.of_read(format_args!("stream {stream:?}")))
         })
     }
+
+    /// Asks the writer to let go of the beginning; of a log that has ended there is none to let go of.
+    ///
+    /// Under the lock that ends it: what is asked here is written before another log of the stream is opened, or not at
+    /// all. This log's head would otherwise take the place of the other's.
+    fn push_trim(&self, released: Released) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
+        let accepted = locked(&self.log.accepted);
+        if let Accepted::Ended(_) = &*accepted {
+            return Ok(None);
+        }
+        let (done, answer) = oneshot::channel();
+        self.shared.queue.push(Request::Trim { log: self.log.clone(), released, done })?;
+        Ok(Some(answer))
+    }
 }
 
 impl StreamLog for DiskLog {
@@ -205,9 +219,10 @@ impl StreamLog for DiskLog {
                 return Ok(());
             };
             self.shared.space.take(0, Purpose::Remove)?;
-            let (done, answer) = oneshot::channel();
-            self.shared.queue.push(Request::Trim { log: self.log.clone(), released, done })?;
-            super::answered(answer).await
+            match self.push_trim(released)? {
+                Some(answer) => super::answered(answer).await,
+                None => Ok(()),
+            }
         })
     }
 

@@ -277,6 +277,22 @@ fn what_is_trimmed_while_a_read_waits_is_no_damage() {
 }
 
 #[test]
+fn a_log_that_was_opened_anew_is_not_touched_by_the_one_before() {
+    let disk = OnDisk::create();
+    let mut before = Writer::open(&disk.store, 1);
+    (0..3).for_each(|_| drop(before.append("x").unwrap()));
+    let mut now = Writer::open(&disk.store, 1);
+    (0..3).for_each(|_| drop(now.append("y").unwrap()));
+    block_on(before.log.trim(SeqNum::new(2))).unwrap();
+    drop((before, now));
+    let disk = disk.reopen().unwrap();
+    let mut found = Writer::open(&disk.store, 1);
+    assert_eq!(found.head.tail.seq_num, SeqNum::new(6), "what was reported is there");
+    found.append("z").unwrap();
+    assert_eq!(found.read(2), Ok(5));
+}
+
+#[test]
 fn removal_goes_on_after_a_restart() {
     let disk = OnDisk::create();
     let mut writer = Writer::open(&disk.store, 1);
