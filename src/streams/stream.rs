@@ -390,9 +390,17 @@ impl Stream {
         self.lock().pending.is_empty()
     }
 
+    /// Batches of the log from the one that holds `from` on, up to the durable tail as it is known here now.
+    ///
+    /// The log knows of a commit a moment before it reports it, and nobody may see records beyond a tail that others are
+    /// told of at the same time.
     pub(super) fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'static, Vec<Batch>> {
-        let log = self.log().clone();
-        Box::pin(async move { log.read(from, budget).await })
+        let (log, tail) = (self.log().clone(), self.lock().durable.tail.seq_num);
+        Box::pin(async move {
+            let mut found = log.read(from, budget).await?;
+            found.truncate(found.partition_point(|batch| batch.end().seq_num <= tail));
+            Ok(found)
+        })
     }
 
     pub(super) async fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Result<Option<Position>, StoreError> {

@@ -54,6 +54,13 @@ impl LateStore {
         }
     }
 
+    /// Makes durable what all streams have accepted, and reports nothing yet.
+    fn land(&self) {
+        for log in self.logs.lock().unwrap().iter() {
+            log.land();
+        }
+    }
+
     /// Loses what all streams have accepted.
     pub(super) fn fail(&self, error: StoreError) {
         for log in self.logs.lock().unwrap().iter() {
@@ -65,14 +72,18 @@ impl LateStore {
 
 impl LateLog {
     fn release(&self) {
+        if let Some(end) = self.land() {
+            self.sink.durable(end);
+        }
+    }
+
+    fn land(&self) -> Option<SeqNum> {
         let held = std::mem::take(&mut *self.held.lock().unwrap());
         let end = held.last().map(|(batch, _)| batch.end().seq_num);
         for (batch, head) in held {
             assert_eq!(self.memory.append(batch, head), Ok(Commit::Durable));
         }
-        if let Some(end) = end {
-            self.sink.durable(end);
-        }
+        end
     }
 }
 
@@ -336,6 +347,20 @@ impl Wake for Count {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+#[tokio::test]
+async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
+    // data-plane.md §7.6, §9: with the ring empty, they read from a log that knows a moment before the stream does.
+    let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
+    let world = World::with(StreamsConfig { memory, ..StreamsConfig::default() }).await;
+    world.append(one("a")).await;
+    put(&mut world.writer().await, &one("b"));
+    world.store.land();
+    let mut reader = world.reader(from_the_start()).await;
+    let Some(Ok(ReadEvent::Records { slices, tail })) = reader.next().await else { panic!() };
+    assert_eq!(slices.last().map(|slice| slice.end_seq_num()), Some(tail.seq_num));
+    assert_eq!(world.stream().await.check_tail().unwrap(), tail);
 }
 
 #[tokio::test]
