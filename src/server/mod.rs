@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
+//! | `opening` | connections that say nothing |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
 //! | `errors` | which failure is which error of the API |
@@ -30,6 +31,7 @@ mod listener;
 mod locations;
 mod metering;
 mod metrics;
+mod opening;
 mod operations;
 mod page_cache;
 mod read_feed;
