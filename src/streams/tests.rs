@@ -635,6 +635,28 @@ async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
     assert!(last.poll_append(cx, &large).is_ready());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_polls_keeps_no_bytes_from_others() {
+    // A client that takes no acks: its session is not polled until it does, perhaps never.
+    let world = World::with(StreamsConfig {
+        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
+    let large = testing::uniform_input(6, 100_000);
+    let (mut first, mut stalled, mut last) = (world.writer().await, world.writer().await, world.writer().await);
+    put(&mut first, &large);
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_pending());
+    let waits = Duration::from_secs(60);
+    let too_early = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(too_early.is_err(), "there is no room");
+    world.store.release();
+    let goes_on = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(goes_on.is_ok(), "the room that there is, is kept for who does not come for it");
+    world.store.release();
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_ready(), "when it does come");
+}
+
 #[tokio::test]
 async fn first_writers_that_race_share_the_stream_they_make() {
     let world = World::new().await;
