@@ -29,7 +29,7 @@ impl Gateway {
 
     /// Takes the one location there is, and changes nothing.
     pub(super) async fn set_default_location(&self, parts: &Parts, body: &mut Untaken) -> Answer {
-        let name = json::decode_location_name(&json_body(&parts.headers, body).await?)?;
+        let name = json::decode_location_name(&json_body(parts, body).await?)?;
         self.known_location(Some(name.as_str().to_owned()))?;
         Ok(self.get_default_location())
     }

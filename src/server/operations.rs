@@ -136,7 +136,7 @@ impl Gateway {
 
     async fn create_basin(&self, parts: &Parts, body: &mut Untaken) -> Answer {
         let token = request::request_token(&parts.headers)?;
-        let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
+        let create = json::decode_create_basin(&json_body(parts, body).await?)?;
         let name = identity::reached_basin(parts, create.name)?;
         let wish = BasinWish { config: create.config, location: self.known_location(create.location)? };
         let (info, result) = self.streams.create_basin(&name, wish, token).await?;
@@ -152,7 +152,7 @@ impl Gateway {
 
     async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
-        let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
+        let ensure = json::decode_ensure_basin(&optional_json_body(parts, body).await?)?;
         let wish = BasinWish { config: ensure.config, location: self.known_location(ensure.location)? };
         let (info, result) = self.streams.ensure_basin(&name, wish, identity::of(parts)?.operations()).await?;
         Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
@@ -160,7 +160,7 @@ impl Gateway {
 
     async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
-        let changes = json::decode_basin_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let changes = json::decode_basin_reconfiguration(&json_body(parts, body).await?)?;
         let config = self.streams.reconfigure_basin(&name, &changes).await?;
         Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
     }
@@ -185,7 +185,7 @@ impl Gateway {
     async fn create_stream(&self, parts: &Parts, body: &mut Untaken) -> Answer {
         let basin = self.basin(parts)?;
         let token = request::request_token(&parts.headers)?;
-        let create = json::decode_create_stream(&json_body(&parts.headers, body).await?)?;
+        let create = json::decode_create_stream(&json_body(parts, body).await?)?;
         let name = identity::reached_stream(parts, &basin, create.name, ErrorCode::BadJson)?;
         let (info, result) = self.streams.create_stream(&basin, &name, create.config, token).await?;
         let info = identity::shown_stream(parts, info)?;
@@ -200,7 +200,7 @@ impl Gateway {
 
     async fn ensure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let layer = json::decode_ensure_stream(&optional_json_body(&parts.headers, body).await?)?;
+        let layer = json::decode_ensure_stream(&optional_json_body(parts, body).await?)?;
         let allowed = identity::of(parts)?.operations();
         let (info, result) = self.streams.ensure_stream(&basin, &stream, layer, allowed).await?;
         let info = identity::shown_stream(parts, info)?;
@@ -209,7 +209,7 @@ impl Gateway {
 
     async fn reconfigure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let changes = json::decode_stream_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let changes = json::decode_stream_reconfiguration(&json_body(parts, body).await?)?;
         let config = self.streams.reconfigure_stream(&basin, &stream, &changes).await?;
         Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
     }
@@ -325,7 +325,12 @@ impl Gateway {
         };
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let (slices, tail) = records_of(self.streams.read(stream, key.as_ref(), read).await?);
+        let found = tokio::select! {
+            biased;
+            ended = identity::ended(parts) => return Err(ended.into()),
+            found = self.streams.read(stream, key.as_ref(), read) => found?,
+        };
+        let (slices, tail) = records_of(found);
         Ok(match accept {
             Accept::Protobuf => respond::protobuf(wire::encode_read_batch(&slices, tail)),
             _ => respond::json(StatusCode::OK, json::encode_read_batch(&slices, tail, format)),
@@ -352,20 +357,20 @@ fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
 async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, ApiError> {
     match request::body_type(&parts.headers) {
         BodyType::Protobuf => {
-            let message = taken(body, &parts.headers, ErrorCode::BadProto).await?;
+            let message = taken(body, parts, ErrorCode::BadProto).await?;
             wire::decode_append_input(message).map_err(|error| errors::input_error(error, ErrorCode::BadProto))
         }
         _ => {
             let format = request::s2_format(&parts.headers)?;
-            Ok(json::decode_append_input(&json_body(&parts.headers, body).await?, format)?)
+            Ok(json::decode_append_input(&json_body(parts, body).await?, format)?)
         }
     }
 }
 
 /// The body of a request that must be JSON.
-pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
-    match request::body_type(headers) {
-        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+pub(super) async fn json_body(parts: &Parts, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(&parts.headers) {
+        BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
         _ => Err(ApiError::new(
             ErrorCode::BadJson,
             "the request needs a JSON body with `Content-Type: application/json`",
@@ -374,16 +379,19 @@ pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result
 }
 
 /// The body of a request that may do without: one that is not said to be JSON counts as none (`errors.md` §4.1).
-async fn optional_json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
-    match request::body_type(headers) {
-        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+async fn optional_json_body(parts: &Parts, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(&parts.headers) {
+        BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
         _ => Ok(bytes::Bytes::new()),
     }
 }
 
-async fn taken(body: &mut Untaken, headers: &HeaderMap, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
+/// The whole of a body. Who sent it may have lost their token while it came, and nothing is done for them then.
+async fn taken(body: &mut Untaken, parts: &Parts, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
     let body = body.take().expect("a body is taken once, by the operation that the route names");
-    request::whole_body(body, headers, code).await
+    let body = request::whole_body(body, &parts.headers, code).await?;
+    identity::is_still_valid(parts)?;
+    Ok(body)
 }
 
 fn needs_s2s(headers: &HeaderMap) -> Result<(), ApiError> {

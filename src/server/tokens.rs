@@ -20,7 +20,7 @@ impl Gateway {
     }
 
     pub(super) async fn issue_access_token(&self, parts: &Parts, body: &mut Untaken) -> Answer {
-        let wanted = json::decode_issue_access_token(&json_body(&parts.headers, body).await?)?;
+        let wanted = json::decode_issue_access_token(&json_body(parts, body).await?)?;
         let token = self.authority.issue(identity::of(parts)?, wanted).await?;
         Ok(uncached(respond::json(StatusCode::CREATED, json::encode_issued_token(&token))))
     }
