@@ -14,7 +14,10 @@ mod sharing;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -57,6 +60,8 @@ pub struct Stream {
     refresher: Refresher,
     usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
+    /// Whether a trim is left to the background and has not begun: it will go as far as the trim point is then.
+    trim_is_left: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -177,6 +182,7 @@ impl Stream {
             refresher: Refresher::default(),
             usage: OnceLock::new(),
             log: OnceLock::new(),
+            trim_is_left: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Serving,
                 sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
@@ -409,6 +415,8 @@ impl Stream {
 
     /// Lets go of what lies before the durable trim point.
     pub(super) async fn trim(&self) -> Result<(), StoreError> {
+        // First of all: whoever moves the trim point after the look at it must leave another.
+        self.trim_is_left.swap(false, Ordering::AcqRel);
         let to = self.lock().durable.trim_point;
         self.log().trim(to).await?;
         self.note_stored();
@@ -527,7 +535,7 @@ impl Stream {
     }
 
     fn trim_in_background(&self, trims: bool) {
-        if trims {
+        if trims && !self.trim_is_left.swap(true, Ordering::AcqRel) {
             self.background.trim(self.this.clone());
         }
     }

@@ -32,6 +32,7 @@ pub(super) struct LateStore {
     pub(super) memory: MemoryStore,
     logs: Mutex<Vec<Arc<LateLog>>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 struct LateLog {
@@ -39,12 +40,13 @@ struct LateLog {
     sink: Arc<dyn CommitSink>,
     held: Mutex<Vec<(Batch, Head)>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 impl LateStore {
     fn new() -> Arc<Self> {
         let memory = MemoryStore::new(64 * 1024 * 1024);
-        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default() })
+        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default(), trims: Arc::default() })
     }
 
     /// Makes durable what all streams have accepted, and reports it once a stream.
@@ -91,7 +93,8 @@ impl Store for LateStore {
     fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
         Box::pin(async move {
             let OpenLog { log, head } = self.memory.open(stream, sink.clone()).await?;
-            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads: self.reads.clone() });
+            let (reads, trims) = (self.reads.clone(), self.trims.clone());
+            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads, trims });
             self.logs.lock().unwrap().push(log.clone());
             Ok(OpenLog { log, head })
         })
@@ -130,6 +133,7 @@ impl StreamLog for LateLog {
     }
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
+        self.trims.fetch_add(1, Ordering::Relaxed);
         self.memory.trim(to)
     }
 
@@ -706,6 +710,30 @@ async fn trimmed_records_are_gone_and_their_memory_is_free() {
     })
     .await;
     assert_eq!(world.stream().await.check_tail(), Ok(Position::new(41, NOW)));
+}
+
+#[tokio::test]
+async fn trims_that_come_faster_than_they_are_done_are_done_together() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    for trim in 0..100 {
+        put(&mut writer, &testing::Records::new().trim(trim).input());
+        world.store.release();
+    }
+    put(&mut writer, &testing::Records::new().trim(u64::MAX).input());
+    world.store.release();
+    let memory = || world.store.memory.memory_used();
+    while memory() > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(world.store.trims.load(Ordering::Relaxed), 1);
+    put(&mut writer, &testing::Records::new().trim(u64::MAX).input());
+    world.store.release();
+    assert!(memory() > 0, "and later ones as well");
+    while memory() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
