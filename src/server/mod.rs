@@ -101,7 +101,8 @@ impl Gateway {
             discard::rest(untaken);
         }
         let response = response.unwrap_or_else(|refused| self.refuse(refused));
-        let mut response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let mut response = respond::counted(response, self.streams.session_memory());
         self.cors.mark(&parts.headers, &mut response);
         Ok(response)
     }
