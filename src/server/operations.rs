@@ -322,9 +322,10 @@ impl Gateway {
         };
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
+        let waits = read.wait.is_some_and(|wait| !wait.is_zero());
         let found = tokio::select! {
             biased;
-            ended = identity::ended(parts) => return Err(ended.into()),
+            ended = identity::ended(parts), if waits => return Err(ended.into()),
             found = self.streams.read(stream, key.as_ref(), read) => found?,
         };
         let (slices, tail) = records_of(found);
