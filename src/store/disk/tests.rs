@@ -400,3 +400,39 @@ fn the_writer_reports_each_log_once_a_write() {
     let reports = sink.0.load(Relaxed);
     assert!(reports < 5000, "{reports} reports of 5000 batches: nothing was written together");
 }
+
+/// Does as it is told when something is reported to it.
+struct Told<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> CommitSink for Told<F> {
+    fn durable(&self, _end: SeqNum) {
+        (self.0)();
+    }
+
+    fn failed(&self, _error: StoreError) {}
+}
+
+#[test]
+fn a_sink_that_panics_leaves_nobody_waiting() {
+    let disk = OnDisk::create();
+    let append = |log: &Arc<dyn StreamLog>| {
+        let batch = testing::batch(0, &[("x", 1)]);
+        log.append(batch.clone(), Head { tail: batch.end(), ..Head::default() }).unwrap();
+    };
+    let open = |stream, sink| block_on(disk.store.open(StreamId::new(stream), sink)).unwrap().log;
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let holds = open(1, Arc::new(Told(move || assert!(held.lock().unwrap().recv().is_err()))));
+    let panics = open(2, Arc::new(Told(|| panic!("a sink that panics"))));
+    let reports = Arc::new(Reports::default());
+    let other = open(3, reports.clone());
+    append(&holds);
+    // These two are written together, while the first report is under way.
+    eventually("the first write", || block_on(holds.read(SeqNum::FIRST, 1)).unwrap().len() == 1);
+    append(&panics);
+    append(&other);
+    drop(go_on);
+    let told = reports.wait_for(SeqNum::new(1));
+    assert!(matches!(told, Err(StoreError::Unknown(_))), "{told:?}");
+    eventually("the end of writing", || matches!(disk.store.health(), Err(StoreError::Closed(_))));
+}
