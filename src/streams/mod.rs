@@ -7,6 +7,7 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod in_flight;
 mod init;
 mod neighbours;
 mod pages;

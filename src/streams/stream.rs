@@ -403,12 +403,21 @@ impl Stream {
         self.lock().pending.is_empty()
     }
 
+    /// Batches of the log from the one that holds `from` on, up to the durable tail as it is known here now.
+    ///
+    /// The log knows of a commit a moment before it reports it, and nobody may see records beyond a tail that others are
+    /// told of at the same time.
     pub(super) fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'static, Vec<Batch>> {
         let log = self.log().clone();
-        match self.is_shared().then(|| self.this.upgrade()).flatten() {
-            Some(stream) => Box::pin(async move { stream.read_shared(from, budget).await }),
-            None => Box::pin(async move { log.read(from, budget).await }),
+        if let Some(stream) = self.is_shared().then(|| self.this.upgrade()).flatten() {
+            return Box::pin(async move { stream.read_shared(from, budget).await });
         }
+        let tail = self.tail_known_here();
+        Box::pin(async move { Ok(up_to(tail, log.read(from, budget).await?)) })
+    }
+
+    fn tail_known_here(&self) -> SeqNum {
+        self.lock().durable.tail.seq_num
     }
 
     pub(super) async fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Result<Option<Position>, StoreError> {
@@ -544,6 +553,12 @@ impl Stream {
             self.background.trim(self.this.clone());
         }
     }
+}
+
+/// Those of `found` that end no later than `tail`.
+fn up_to(tail: SeqNum, mut found: Vec<Batch>) -> Vec<Batch> {
+    found.truncate(found.partition_point(|batch| batch.end().seq_num <= tail));
+    found
 }
 
 impl Incoming {

@@ -56,6 +56,13 @@ impl LateStore {
         }
     }
 
+    /// Makes durable what all streams have accepted, and reports nothing yet.
+    fn land(&self) {
+        for log in self.logs.lock().unwrap().iter() {
+            log.land();
+        }
+    }
+
     /// Loses what all streams have accepted.
     pub(super) fn fail(&self, error: StoreError) {
         for log in self.logs.lock().unwrap().iter() {
@@ -67,14 +74,18 @@ impl LateStore {
 
 impl LateLog {
     fn release(&self) {
+        if let Some(end) = self.land() {
+            self.sink.durable(end);
+        }
+    }
+
+    fn land(&self) -> Option<SeqNum> {
         let held = std::mem::take(&mut *self.held.lock().unwrap());
         let end = held.last().map(|(batch, _)| batch.end().seq_num);
         for (batch, head) in held {
             assert_eq!(self.memory.append(batch, head), Ok(Commit::Durable));
         }
-        if let Some(end) = end {
-            self.sink.durable(end);
-        }
+        end
     }
 }
 
@@ -350,6 +361,20 @@ impl Wake for Count {
 }
 
 #[tokio::test]
+async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
+    // data-plane.md §7.6, §9: with the ring empty, they read from a log that knows a moment before the stream does.
+    let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
+    let world = World::with(StreamsConfig { memory, ..StreamsConfig::default() }).await;
+    world.append(one("a")).await;
+    put(&mut world.writer().await, &one("b"));
+    world.store.land();
+    let mut reader = world.reader(from_the_start()).await;
+    let Some(Ok(ReadEvent::Records { slices, tail })) = reader.next().await else { panic!() };
+    assert_eq!(slices.last().map(|slice| slice.end_seq_num()), Some(tail.seq_num));
+    assert_eq!(world.stream().await.check_tail().unwrap(), tail);
+}
+
+#[tokio::test]
 async fn followers_are_woken_once_a_commit_and_share_one_encoding() {
     let world = World::new().await;
     let count = Arc::new(Count::default());
@@ -619,6 +644,28 @@ async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
     world.store.release();
     drop(waiting);
     assert!(last.poll_append(cx, &large).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_polls_keeps_no_bytes_from_others() {
+    // A client that takes no acks: its session is not polled until it does, perhaps never.
+    let world = World::with(StreamsConfig {
+        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
+    let large = testing::uniform_input(6, 100_000);
+    let (mut first, mut stalled, mut last) = (world.writer().await, world.writer().await, world.writer().await);
+    put(&mut first, &large);
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_pending());
+    let waits = Duration::from_secs(60);
+    let too_early = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(too_early.is_err(), "there is no room");
+    world.store.release();
+    let goes_on = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(goes_on.is_ok(), "the room that there is, is kept for who does not come for it");
+    world.store.release();
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_ready(), "when it does come");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream};
+use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream, up_to};
 use crate::{
     store::{Listening, Sharing, StoreError},
     streams::writers::{Refusals, TakenBack, WriterId},
@@ -54,15 +54,20 @@ impl Stream {
 
     /// As [`Stream::read`] where others trim, too: they may have removed all that was known here.
     pub(super) async fn read_shared(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
-        let found = self.log().read(from, budget).await?;
+        let found = self.read_known(from, budget).await?;
         if !found.is_empty() {
             return Ok(found);
         }
         match self.refreshed().await {
             Err(Failure::Store(error)) => Err(error),
             // Whoever reads is told of a deletion anyway.
-            Ok(()) | Err(_) => self.log().read(from, budget).await,
+            Ok(()) | Err(_) => self.read_known(from, budget).await,
         }
+    }
+
+    async fn read_known(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
+        let found = self.log().read(from, budget).await?;
+        Ok(up_to(self.tail_known_here(), found))
     }
 
     async fn refresh_in_turn(&self) -> Result<(), Failure> {
