@@ -57,6 +57,8 @@ pub(super) struct Settings {
     pub(super) rate: Option<f64>,
     pub(super) compression: &'static str,
     pub(super) body: &'static str,
+    /// What the server encrypts records with.
+    pub(super) cipher: Option<&'static str>,
     pub(super) duration_seconds: f64,
 }
 
@@ -218,7 +220,8 @@ impl fmt::Display for Settings {
         counts.into_iter().try_for_each(|(what, count)| write!(f, "{what} {count}, "))?;
         let rate = self.rate.map_or_else(|| "as fast as acks come".into(), |rate| format!("{rate} batches/s"));
         write!(f, "batches of {} × {} B, in flight {}, {rate}, ", self.batch, self.record_size, self.in_flight)?;
-        write!(f, "{} bodies, compression {}", self.body, self.compression)
+        write!(f, "{} bodies, compression {}", self.body, self.compression)?;
+        self.cipher.map_or(Ok(()), |cipher| write!(f, ", cipher {cipher}"))
     }
 }
 
@@ -269,6 +272,7 @@ pub(super) mod tests {
                 rate: None,
                 compression: "none",
                 body: "text",
+                cipher: None,
                 duration_seconds: 10.0,
             },
             interrupted: false,
