@@ -140,6 +140,11 @@ async fn a_table_and_a_picture() {
     let picture = std::fs::read_to_string(&svg).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
     assert!(picture.contains("append to ack"));
+    let nowhere = directory.path().join("missing/it.svg");
+    let output = bench(&format!("latency --memory --duration 100ms --plot {}", nowhere.display())).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("append to ack"), "the figures are not lost: {output:?}");
+    assert!(text(&output.stderr).starts_with("s2s-gateway: --plot "), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

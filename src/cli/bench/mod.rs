@@ -249,17 +249,17 @@ fn settings(config: &BenchConfig, stage: &Stage) -> Settings {
 }
 
 fn publish(config: &BenchConfig, report: &Report) -> Result<(), CliError> {
-    if let Some(file) = &config.plot {
-        draw(file, report)?;
-    }
-    match config.json {
+    let said = match config.json {
         true => print_line(&json::encode_report(report)),
         false => print_line(report.table().trim_end().as_bytes()),
-    }
+    };
+    // A picture that cannot be drawn is no reason to keep the figures back, nor the other way round.
+    let drawn = config.plot.as_deref().map_or(Ok(()), |file| draw(file, report));
+    said.and(drawn)
 }
 
 fn draw(file: &Path, report: &Report) -> Result<(), CliError> {
-    let unusable = |reason: String| CliError::Start(format!("--plot {}: {reason}", file.display()));
+    let unusable = |reason: String| CliError::Bench(format!("--plot {}: {reason}", file.display()));
     let svg = plot::svg(report).map_err(|error| unusable(error.to_string()))?;
     fs::write(file, svg).map_err(|error| unusable(error.to_string()))
 }
