@@ -26,7 +26,8 @@ pub struct BenchArgs {
     pub scenario: Scenario,
 
     /// Address of the server; without it, a gateway inside this process is measured
-    #[arg(long, value_name = "URL", env = "S2S_ADDR")]
+    // Not from the environment: a load goes where it was sent, and `serve` tells everyone to set S2S_ADDR.
+    #[arg(long, value_name = "URL")]
     pub addr: Option<String>,
 
     /// Access token to present

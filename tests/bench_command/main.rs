@@ -108,6 +108,13 @@ async fn every_scenario_against_a_server_which_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_address_that_other_commands_use_is_not_loaded() {
+    let mut command = command("latency --memory --duration 100ms --json");
+    let report = report(&command.env("S2S_ADDR", "http://127.0.0.1:1").output().await.unwrap());
+    assert_eq!(report["server"], "a gateway in this process (memory)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn as_many_sessions_as_a_connection_may_have() {
     let report = report(&bench("latency --memory --sessions 1000 --duration 100ms --json").await);
     assert_eq!(report["errors"], serde_json::json!({}));
