@@ -211,7 +211,7 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             ("streams", self.streams),
-            ("append sessions", self.sessions),
+            ("writers", self.sessions),
             ("followers", self.followers),
             ("readers", self.readers),
             ("connections", self.connections),
@@ -305,7 +305,7 @@ pub(super) mod tests {
         let table = sample().table();
         for part in [
             "appends on http://127.0.0.1:8080, 10.0 s measured\n",
-            "streams 1, append sessions 1, connections 1, batches of 100 × 1024 B, in flight 32, as fast as acks come",
+            "streams 1, writers 1, connections 1, batches of 100 × 1024 B, in flight 32, as fast as acks come",
             "appended               100        10,000         10.00  100.00 MiB\n",
             "append to ack                500 µs     900 µs     990 µs     999 µs",
             "server (42)                     0.10 s          0.01        100 µs             -",
