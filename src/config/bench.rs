@@ -338,7 +338,24 @@ impl BenchArgs {
         }
     }
 
+    /// What would change nothing is refused: the report would show it as if it had.
+    fn check_that_all_is_used(&self) -> Result<(), ConfigError> {
+        use Scenario::{CatchUp, FanOut, Idle, Mixed};
+        let scenario = self.scenario;
+        let said = [
+            ("--followers", self.followers.is_some(), matches!(scenario, FanOut | Idle | Mixed)),
+            ("--readers", self.readers.is_some(), matches!(scenario, CatchUp | FanOut | Mixed)),
+            ("--rate", self.rate.is_some(), !matches!(scenario, CatchUp | Idle)),
+            ("--size", self.size.is_some(), scenario == CatchUp),
+        ];
+        match said.into_iter().find(|(_, is_said, is_used)| *is_said && !is_used) {
+            Some((flag, ..)) => Err(ConfigError::alone(flag, format_args!("means nothing to {}", scenario.name()))),
+            None => Ok(()),
+        }
+    }
+
     fn load(&self) -> Result<Load, ConfigError> {
+        self.check_that_all_is_used()?;
         let usual = Usual::of(self.scenario);
         let rate = self.rate.map(rate).transpose()?.or(usual.rate);
         let streams = at_least_one("--streams", self.streams, usual.streams)?;
@@ -548,7 +565,6 @@ mod tests {
             ("--in-flight 0", "--in-flight"),
             ("--rate 0", "--rate"),
             ("--rate NaN", "--rate"),
-            ("--size much", "--size"),
             ("--compression br", "--compression"),
             ("--cipher AES --encryption-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--cipher"),
         ] {
@@ -560,6 +576,24 @@ mod tests {
         for (words, flag) in [("--in-flight 2", "--in-flight"), ("--compression zstd", "--compression")] {
             assert_eq!(resolve(&format!("unary {words}")).unwrap_err().flag, flag);
         }
+    }
+
+    #[test]
+    fn what_would_change_nothing_is_refused() {
+        for (flag, used, unused) in [
+            ("--followers", "fan-out idle mixed", "appends latency unary catch-up"),
+            ("--readers", "catch-up fan-out mixed", "appends latency unary idle"),
+            ("--rate", "appends latency unary fan-out mixed", "catch-up idle"),
+            ("--size", "catch-up", "appends latency unary fan-out idle mixed"),
+        ] {
+            let resolved = |scenario| resolve(&format!("{scenario} {flag} 3"));
+            assert_eq!(used.split(' ').map(resolved).filter(Result::is_err).count(), 0, "{flag}");
+            for error in unused.split(' ').map(resolved) {
+                assert_eq!(error.unwrap_err().flag, flag);
+            }
+            assert_eq!((used.split(' ').count() + unused.split(' ').count()), Scenario::value_variants().len());
+        }
+        assert_eq!(resolve("catch-up --size much").unwrap_err().value.as_deref(), Some("much"));
     }
 
     #[test]
