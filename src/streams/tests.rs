@@ -32,6 +32,7 @@ pub(super) struct LateStore {
     pub(super) memory: MemoryStore,
     logs: Mutex<Vec<Arc<LateLog>>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 struct LateLog {
@@ -39,12 +40,13 @@ struct LateLog {
     sink: Arc<dyn CommitSink>,
     held: Mutex<Vec<(Batch, Head)>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 impl LateStore {
     fn new() -> Arc<Self> {
         let memory = MemoryStore::new(64 * 1024 * 1024);
-        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default() })
+        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default(), trims: Arc::default() })
     }
 
     /// Makes durable what all streams have accepted, and reports it once a stream.
@@ -80,7 +82,8 @@ impl Store for LateStore {
     fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
         Box::pin(async move {
             let OpenLog { log, head } = self.memory.open(stream, sink.clone()).await?;
-            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads: self.reads.clone() });
+            let (reads, trims) = (self.reads.clone(), self.trims.clone());
+            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads, trims });
             self.logs.lock().unwrap().push(log.clone());
             Ok(OpenLog { log, head })
         })
@@ -119,6 +122,7 @@ impl StreamLog for LateLog {
     }
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
+        self.trims.fetch_add(1, Ordering::Relaxed);
         self.memory.trim(to)
     }
 
@@ -156,6 +160,13 @@ impl World {
 
     pub(super) async fn writer(&self) -> AppendSession {
         self.streams.append_session(self.stream().await, None).unwrap()
+    }
+
+    /// Lets the background tasks do what they have to.
+    async fn idle(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) async fn reader(&self, request: ReadRequest) -> ReadSession {
@@ -688,4 +699,39 @@ async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
     assert!((first..first + 100).contains(&after), "{after}: the second batch and the trim command");
     world.streams.delete_stream(&basin(), &orders()).await.unwrap();
     assert_eq!(stored(3).await, 0);
+}
+
+#[tokio::test]
+async fn what_becomes_durable_of_a_deleted_stream_does_not_count_as_stored() {
+    let world = World::new().await;
+    world.append(one("a")).await;
+    let mut writer = world.writer().await;
+    put(&mut writer, &one("b"));
+    world.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    world.store.release();
+    assert!(matches!(ack(&mut writer), Poll::Ready(Some(Ok(_)))), "it was accepted before");
+    drop(writer);
+    world.idle().await;
+    world.streams.usage().flush().await.unwrap();
+    let sizes = world.store.meta().scan(b"u/s/", None, 10).await.unwrap();
+    assert!(sizes.is_empty(), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn trims_that_come_faster_than_the_log_lets_go_are_one() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let mut trim = |to| {
+        put(&mut writer, &testing::Records::new().trim(to).input());
+        world.store.release();
+    };
+    for to in 1..10 {
+        trim(to);
+    }
+    world.idle().await;
+    assert_eq!(world.store.trims.load(Ordering::Relaxed), 1);
+    trim(10);
+    world.idle().await;
+    assert_eq!(world.store.trims.load(Ordering::Relaxed), 2, "what comes later is not forgotten");
+    assert_eq!(world.stream().await.stored(), 0);
 }
