@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
 //! | `gather` | what the sessions of a connection write, in one system call |
+//! | `page_cache` | pages compressed for one reader, for the next |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `drain` | stopping gently |
 //! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
@@ -14,7 +15,6 @@
 //! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
-//! | `page_cache` | pages compressed for one reader, for the next |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
