@@ -3,6 +3,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
+//! | `gather` | what the sessions of a connection write, in one system call |
+//! | `page_cache` | pages compressed for one reader, for the next |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
 //! | `opening` | connections that say nothing |
 //! | `drain` | stopping gently |

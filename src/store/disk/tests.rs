@@ -6,7 +6,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     store::{
         CommitSink, Store, StoreError, StreamLog, Version,
-        contract::{Backend, suite},
+        contract::{Backend, Reports, suite},
     },
     types::{Batch, Head, MemoryShares, SeqNum, StreamId, testing},
 };
@@ -67,42 +67,6 @@ impl Backend for OnDisk {
 }
 
 suite!(super::OnDisk);
-
-/// What was reported of a log.
-#[derive(Default)]
-struct Reports {
-    last: Mutex<Option<Result<SeqNum, StoreError>>>,
-    came: Condvar,
-}
-
-impl Reports {
-    fn wait_for(&self, end: SeqNum) -> Result<(), StoreError> {
-        let last = self.last.lock().unwrap();
-        let missing = |last: &mut Option<_>| match last {
-            None => true,
-            Some(Ok(reported)) => *reported < end,
-            Some(Err(_)) => false,
-        };
-        let (last, timeout) = self.came.wait_timeout_while(last, Duration::from_secs(30), missing).unwrap();
-        assert!(!timeout.timed_out(), "{end} was not reported");
-        last.clone().unwrap().map(|_| ())
-    }
-
-    fn add(&self, report: Result<SeqNum, StoreError>) {
-        *self.last.lock().unwrap() = Some(report);
-        self.came.notify_all();
-    }
-}
-
-impl CommitSink for Reports {
-    fn durable(&self, end: SeqNum) {
-        self.add(Ok(end));
-    }
-
-    fn failed(&self, error: StoreError) {
-        self.add(Err(error));
-    }
-}
 
 /// A log that is appended to, one batch after the other.
 struct Writer {
