@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use super::{
     Gateway,
     append_pump::AppendPump,
+    bell::Belled,
     body::Body,
     errors,
     identity::{self, SessionGuard, basin_name, stream_name},
@@ -266,7 +267,7 @@ impl Gateway {
         let open = self.telemetry.session(SessionKind::Append);
         let (telemetry, memory) = (self.telemetry.clone(), self.streams.session_memory().clone());
         let pump = AppendPump::new(request, session, self.drain.watch(), guard, telemetry, memory, open);
-        Ok(respond::session(Body::Append(Box::new(pump))))
+        Ok(respond::session(Body::Append(Box::new(Belled::new(pump)))))
     }
 
     async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
@@ -280,7 +281,7 @@ impl Gateway {
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
         let pump = ReadPump::new(feed, compression, self.pages.clone(), self.telemetry.clone(), open);
-        Ok(respond::session(Body::Read(Box::new(pump))))
+        Ok(respond::session(Body::Read(Box::new(Belled::new(pump)))))
     }
 
     async fn read_events(&self, place: Place, parts: &Parts, read: ReadRequest) -> Answer {

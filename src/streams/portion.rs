@@ -47,6 +47,11 @@ impl Portion {
         self.held.set(0);
     }
 
+    /// Whether nothing of what the reader was sent counts.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.held.bytes() == 0
+    }
+
     /// The reader is sent `event`, and `kept` is kept for it.
     pub(super) fn sent(&mut self, event: &mut ReadEvent, kept: usize) {
         if let ReadEvent::Records { slices, .. } = event

@@ -56,6 +56,8 @@ pub struct ReadSession {
     state: State,
     /// Whether it ever waited at the tail: from then on the stream hears at once what others append, until it is gone.
     follows: bool,
+    /// Whether what was delivered last reached the tail, and the stream wakes the task for what comes.
+    waits: bool,
 }
 
 enum State {
@@ -150,6 +152,7 @@ impl ReadSession {
             clock: FollowClock::new(plan.wait()),
             state: start.map_or(State::Done, |_| State::catching_up(cut)),
             follows: false,
+            waits: false,
         })
     }
 
@@ -239,6 +242,12 @@ impl ReadSession {
     /// The failure that comes after the records that were just delivered, if one does.
     pub(super) fn take_undecryptable(&mut self) -> Option<Failure> {
         self.undecryptable.take().map(Failure::from)
+    }
+
+    /// Whether what was just delivered was all there is, and the task that took it is woken when there is more. (After
+    /// a delivery that counts as memory it is to be asked: only so it hears that the reader took it.)
+    pub fn waits(&self) -> bool {
+        self.waits && matches!(self.state, State::Following) && self.portion.is_nothing()
     }
 
     /// When something is due although no record came.
@@ -365,7 +374,11 @@ impl ReadSession {
     fn poll_follow(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Option<ReadEvent>, Failure>> {
         let (ahead, tail) = self.stream.ahead(self.next, self.portion.room(), &self.place, cx)?;
         match ahead {
-            Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(slices, tail, now))),
+            Ahead::Records(slices) => {
+                let event = self.deliver(slices, tail, now);
+                self.waits = self.follows && self.next == tail.seq_num;
+                Poll::Ready(Ok(event))
+            }
             Ahead::Behind => {
                 self.clock.fell_behind();
                 self.state = State::catching_up(self.cut);

@@ -147,7 +147,7 @@ pub(super) struct Refused {
 
 /// What a follower finds at its position.
 pub(super) enum Ahead {
-    /// Records, one slice a batch.
+    /// Records, one slice a batch. If they are all there are, the follower is woken when there are more.
     Records(Vec<BatchSlice>),
     /// Nothing yet. The follower is woken when there is something.
     Nothing,
@@ -463,6 +463,11 @@ impl Stream {
             Some(slices) if !slices.is_empty() => Ahead::Records(slices),
             _ => Ahead::Behind,
         };
+        if let Ahead::Records(slices) = &ahead
+            && slices.last().is_some_and(|last| last.end_seq_num() == tail.seq_num)
+        {
+            state.waiters.wait(place, tail.seq_num.saturating_add(1), cx);
+        }
         Ok((ahead, tail))
     }
 
