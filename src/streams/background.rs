@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Stream, Streams};
+use super::{Stream, Streams, waiters::Wakers};
 use crate::types::{BasinName, StreamId, StreamName};
 
 /// Something left to be done.
@@ -26,12 +26,28 @@ pub(super) enum Job {
 
 /// Where jobs are left.
 #[derive(Clone, Debug)]
-pub(super) struct Background(mpsc::UnboundedSender<Job>);
+pub(super) struct Background {
+    jobs: mpsc::UnboundedSender<Job>,
+    runtime: Handle,
+}
 
 impl Background {
+    /// Needs a running tokio runtime.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (sender, jobs) = mpsc::unbounded_channel();
-        (Self(sender), jobs)
+        (Self { jobs: sender, runtime: Handle::current() }, jobs)
+    }
+
+    /// Wakes everyone, from any thread.
+    ///
+    /// Each waker that comes from outside goes through the one queue that all workers of the runtime share, under its
+    /// lock, while they take them out again one by one. A task that wakes many from inside puts them where it runs itself.
+    pub(super) fn wake(&self, wakers: Wakers) {
+        if wakers.are_many() && Handle::try_current().is_err() {
+            self.runtime.spawn(async { wakers.wake() });
+        } else {
+            wakers.wake();
+        }
     }
 
     pub(super) fn trim(&self, stream: Weak<Stream>) {
@@ -40,7 +56,7 @@ impl Background {
 
     /// A job that finds nobody is lost with the process, and found again by the next: the catalogue remembers it.
     pub(super) fn leave(&self, job: Job) {
-        let _ = self.0.send(job);
+        let _ = self.jobs.send(job);
     }
 }
 

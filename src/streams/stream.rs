@@ -377,7 +377,7 @@ impl Stream {
         }
         let wakers = state.waiters.everyone();
         drop(state);
-        wakers.wake();
+        self.background.wake(wakers);
     }
 
     /// Whether the stream must be opened anew to be used.
@@ -504,7 +504,7 @@ impl Stream {
         let joins = state.ring.joins();
         drop(state);
         self.note_stored();
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
     }

@@ -150,10 +150,15 @@ impl Slot {
 
 /// Wakers to be woken outside the lock.
 #[must_use = "who is not woken waits for ever"]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    /// Whether to wake them one by one costs more than to have it done.
+    pub(super) fn are_many(&self) -> bool {
+        self.0.len() > 2
+    }
+
     pub(super) fn wake(self) {
         self.0.into_iter().for_each(Waker::wake);
     }
