@@ -344,7 +344,7 @@ fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     match event {
         Some(ReadEvent::Records { slices, tail }) => (slices, Some(tail)),
         Some(ReadEvent::Followed(batches)) => {
-            (batches.iter().map(|batch| batch.whole()).collect(), batches.last().map(|batch| batch.end()))
+            (batches.iter().map(|batch| batch.whole()).collect(), Some(batches.last().end()))
         }
         Some(ReadEvent::Heartbeat(_)) | None => (Vec::new(), None),
     }

@@ -77,7 +77,7 @@ impl ReadPump {
             ReadEvent::Heartbeat(tail) => (1, wire::heartbeat_frame(tail, advice).into()),
             ReadEvent::Followed(batches) => {
                 let mut frames = FrameBuf::default();
-                for batch in &batches {
+                for batch in batches.iter() {
                     frames.append(wire::follow_frame(batch, self.compression, advice));
                 }
                 (batches.len() as u64, frames)

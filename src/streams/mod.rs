@@ -7,6 +7,7 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod followed;
 mod init;
 mod neighbours;
 mod pages;
@@ -51,6 +52,7 @@ use crate::{
 
 pub use append::AppendSession;
 pub use failure::Failure;
+pub use followed::Followed;
 pub use init::EnsureError;
 pub use provision::BasinWish;
 pub use read::{ReadEvent, ReadSession};

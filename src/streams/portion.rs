@@ -85,7 +85,10 @@ fn memory(event: &ReadEvent) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Position, testing};
+    use crate::{
+        streams::Followed,
+        types::{Position, testing},
+    };
 
     fn large() -> Batch {
         let body = "x".repeat(10_000);
@@ -111,17 +114,22 @@ mod tests {
         assert_eq!(share.used(), 64 << 20);
     }
 
+    fn followed(batches: &[&Batch]) -> ReadEvent {
+        let slices: Vec<_> = batches.iter().map(|batch| batch.whole()).collect();
+        ReadEvent::Followed(Followed::whole(&slices).expect("they are whole"))
+    }
+
     #[test]
     fn what_is_sent_is_held_until_more_is_asked_for() {
         let share = Arc::new(Share::new(64 << 20));
         let mut reader = Portion::of(share.clone());
         let batch = large();
-        reader.sent(&mut ReadEvent::Followed(vec![batch.clone(), batch.clone()]), 5);
+        reader.sent(&mut followed(&[&batch, &batch]), 5);
         assert_eq!(share.used(), 2 * batch.memory() + 5);
         reader.taken();
-        reader.sent(&mut ReadEvent::Followed(vec![testing::batch(0, &[("small", 1)])]), 0);
+        reader.sent(&mut followed(&[&testing::batch(0, &[("small", 1)])]), 0);
         assert_eq!(share.used(), 0);
-        reader.sent(&mut ReadEvent::Followed(vec![batch]), 0);
+        reader.sent(&mut followed(&[&batch]), 0);
         drop(reader);
         assert_eq!(share.used(), 0);
     }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use super::{
-    Failure, Stream,
+    Failure, Followed, Stream,
     pages::{PageCut, Pages},
     portion::Portion,
     stream::Ahead,
@@ -97,7 +97,7 @@ pub enum ReadEvent {
     },
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
-    Followed(Vec<Batch>),
+    Followed(Followed),
     /// No records: the reader is at the tail.
     Heartbeat(Position),
 }
@@ -308,6 +308,7 @@ impl ReadSession {
         let (from, room) = (self.missing_from(), self.portion.room());
         let (ahead, _) = self.stream.ahead(from, room, &self.place, cx)?;
         match ahead {
+            Ahead::Latest(batch) => self.catching_up().1.extend([batch]),
             Ahead::Records(slices) => self.catching_up().1.extend(slices.iter().map(|slice| slice.batch().clone())),
             Ahead::Behind => *self.catching_up().0 = Some(self.stream.read(from, room)),
             Ahead::Nothing => {}
@@ -374,11 +375,9 @@ impl ReadSession {
     fn poll_follow(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Option<ReadEvent>, Failure>> {
         let (ahead, tail) = self.stream.ahead(self.next, self.portion.room(), &self.place, cx)?;
         match ahead {
-            Ahead::Records(slices) => {
-                let event = self.deliver(slices, tail, now);
-                self.waits = self.follows && self.next == tail.seq_num;
-                Poll::Ready(Ok(event))
-            }
+            Ahead::Latest(batch) if self.takes_whole() => Poll::Ready(Ok(Some(self.pass_on(batch.into(), tail, now)))),
+            Ahead::Latest(batch) => Poll::Ready(Ok(self.deliver(&[batch.whole()], tail, now))),
+            Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(&slices, tail, now))),
             Ahead::Behind => {
                 self.clock.fell_behind();
                 self.state = State::catching_up(self.cut);
@@ -401,18 +400,32 @@ impl ReadSession {
         }
     }
 
-    /// Passes on what was appended: whole batches as they are where nothing bounds the read.
-    fn deliver(&mut self, slices: Vec<BatchSlice>, tail: Position, now: Instant) -> Option<ReadEvent> {
+    /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,
+    /// and a reader of ciphertext shares nothing.
+    fn takes_whole(&self) -> bool {
+        self.cipher.is_none() && self.bounds.is_unlimited()
+    }
+
+    /// Delivers whole batches as they are.
+    fn pass_on(&mut self, batches: Followed, tail: Position, now: Instant) -> ReadEvent {
         self.clock.delivered(now, heartbeat_interval());
-        // What readers share is never in clear, and a reader of ciphertext shares nothing.
-        let is_shared = self.cipher.is_none();
-        if is_shared && self.bounds.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
-            self.next = slices.last().map_or(self.next, BatchSlice::end_seq_num);
-            return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
+        self.next = batches.end_seq_num();
+        self.waits = self.follows && self.next == tail.seq_num;
+        ReadEvent::Followed(batches)
+    }
+
+    /// Delivers what was appended, as far as the bounds of the read allow.
+    fn deliver(&mut self, slices: &[BatchSlice], tail: Position, now: Instant) -> Option<ReadEvent> {
+        if self.takes_whole()
+            && let Some(batches) = Followed::whole(slices)
+        {
+            return Some(self.pass_on(batches, tail, now));
         }
+        self.clock.delivered(now, heartbeat_interval());
         let mut pages = Pages::new(self.cut);
         pages.extend(slices.iter().map(|slice| slice.batch().clone()));
         let page = pages.take(self.portion.room(), &mut self.next, &mut self.remaining);
+        self.waits = self.follows && self.next == tail.seq_num;
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
