@@ -103,6 +103,9 @@ impl<S: Chunks> Belled<S> {
 }
 
 #[cfg(test)]
+mod sessions;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 

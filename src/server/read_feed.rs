@@ -75,7 +75,7 @@ impl ReadFeed {
         let is_timed = match self.session.next_deadline() {
             None => true,
             // One that runs out early wakes the task, and is moved on then.
-            Some(_) => self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()),
+            Some(deadline) => self.timer.as_ref().is_some_and(|timer| wakes_by(timer, deadline)),
         };
         is_timed && self.session.waits()
     }
@@ -96,4 +96,9 @@ impl ReadFeed {
             }
         }
     }
+}
+
+/// Whether `timer`, which was polled, will wake its task at `deadline` at the latest.
+fn wakes_by(timer: &Sleep, deadline: Instant) -> bool {
+    !timer.is_elapsed() && timer.deadline().into_std() <= deadline
 }
