@@ -38,15 +38,12 @@ impl Background {
         (Self { jobs: sender, runtime: Handle::current() }, jobs)
     }
 
-    /// Wakes everyone, from any thread.
-    ///
-    /// Each waker that comes from outside goes through the one queue that all workers of the runtime share, under its
-    /// lock, while they take them out again one by one. A task that wakes many from inside puts them where it runs itself.
+    /// Wakes everyone, from any thread; many of them together, by a worker of the runtime.
     pub(super) fn wake(&self, wakers: Wakers) {
-        if wakers.are_many() && Handle::try_current().is_err() {
-            self.runtime.spawn(async { wakers.wake() });
-        } else {
-            wakers.wake();
+        match (wakers.are_many(), Handle::try_current()) {
+            (false, _) => wakers.wake(),
+            (true, Ok(_inside)) => wakers.wake_together(),
+            (true, Err(_outside)) => drop(self.runtime.spawn(async { wakers.wake_together() })),
         }
     }
 

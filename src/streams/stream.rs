@@ -278,7 +278,7 @@ impl Stream {
         let trims = state.durable.trim_point > trim_point;
         let joins = state.ring.joins();
         drop(guard);
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
         Ok(())

@@ -111,7 +111,7 @@ impl Stream {
         let joins = state.ring.joins();
         drop(state);
         self.note_stored();
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(durable.trim_point > trimmed_before);
     }
@@ -141,7 +141,7 @@ impl Stream {
             self.fail(error);
         }
         self.note_stored();
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
     }
@@ -210,7 +210,7 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         drop(guard);
-        wakers.wake();
+        self.background.wake(wakers);
         Poll::Ready(Ok(()))
     }
 }
