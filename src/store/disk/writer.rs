@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    vec,
 };
 
 use bytes::Bytes;
@@ -109,6 +110,17 @@ impl Drop for FailOnPanic {
         if std::thread::panicking() {
             let reason: Arc<str> = "the thread that writes to the disk panicked".into();
             fail_all(self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten), &reason);
+        }
+    }
+}
+
+/// What is written and not yet told. Where telling one panics, the others are told that it may have happened.
+struct Untold(vec::IntoIter<Outcome>);
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            fail_all(self.0.by_ref(), &"telling of what was written panicked".into());
         }
     }
 }
@@ -331,7 +343,9 @@ impl Committed {
                 last_of.insert(log.number(), place);
             }
         }
-        for (place, outcome) in self.outcomes.into_iter().enumerate() {
+        let mut untold = Untold(self.outcomes.into_iter());
+        for place in 0.. {
+            let Some(outcome) = untold.0.next() else { return };
             match outcome {
                 Outcome::Appended { log, end } if last_of.get(&log.number()) == Some(&place) => log.sink().durable(end),
                 Outcome::Appended { .. } => {}
