@@ -47,7 +47,8 @@ fn a_message_is_no_larger_than_the_servers_take() {
     gateway.settle();
     assert_eq!(gateway.read(0).unwrap().len(), 24);
     let commits = count(&store, "s2s_nats_commits_total");
-    assert!((7..24).contains(&commits), "{commits} messages for 24 MB");
+    // Four of them fit into the 4 MiB of a message.
+    assert!((6..24).contains(&commits), "{commits} messages for 24 MB");
 }
 
 #[test]
