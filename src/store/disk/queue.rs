@@ -23,8 +23,9 @@ use crate::{
 /// Bytes of batches that may wait. Whoever appends has a budget of its own; this is for those who have none.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 const MOST_REQUESTS: usize = 1 << 18;
-/// Bytes after which the rest waits for the next write, so that the first need not wait for the last.
-const WRITE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes after which the rest waits for the next write, so that the first need not wait for the last, and whoever was
+/// told has sent more by the time that the next is written. With less, disks that are slow to sync would be slow at all.
+const WRITE_BYTES: usize = 2 * 1024 * 1024;
 /// How long the writer waits for requests before it looks whether the engine still works.
 const IDLE: Duration = Duration::from_millis(500);
 
