@@ -20,6 +20,12 @@ pub(super) fn len_bound(batch: &Batch) -> usize {
 
 /// Appends `batch` to `out`.
 pub(super) fn put(out: &mut Vec<u8>, batch: &Batch) {
+    put_index(out, batch);
+    out.put_slice(batch.records_bytes());
+}
+
+/// Appends to `out` what stands before the records of `batch`.
+pub(super) fn put_index(out: &mut Vec<u8>, batch: &Batch) {
     layout::put_varint(out, batch.len() as u64);
     let mut before = 0;
     for entry in batch.stored_index() {
@@ -28,7 +34,6 @@ pub(super) fn put(out: &mut Vec<u8>, batch: &Batch) {
         layout::put_varint(out, entry.timestamp.get() - before);
         before = entry.timestamp.get();
     }
-    out.put_slice(batch.records_bytes());
 }
 
 /// Takes the batch that begins at `first` from the front of `bytes`, which it shares. `None` if there is none.

@@ -34,7 +34,7 @@ use bytes::Bytes;
 
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
-pub use disk::{DirectoryError, DiskStore, OpenError};
+pub use disk::{Audit, DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
 pub use nats::{ConnectError, NatsConfig, NatsStore, SyncCheck};
 

@@ -74,7 +74,7 @@ impl Account {
             2..10 => vec![None],
             _ => vec![None; random.random_range(1..40)],
         };
-        let longest = if random.random_range(0..40) == 0 { 20_000 } else { 400 };
+        let longest = if random.random_range(0..12) == 0 { 20_000 } else { 400 };
         records.into_iter().map(|command| self.record(command, random.random_range(0..longest))).collect()
     }
 

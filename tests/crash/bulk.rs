@@ -5,37 +5,59 @@ use s2s_gateway::{
     types::{BasinName, Command, Compression, ReadBounds, ReadRequest, ReadStart, SeqNum, StreamName},
 };
 
-/// Records of an input, and bytes of a record.
-const RECORDS: usize = 64;
-const BODY: usize = 8 * 1024;
-/// Inputs that wait for their acks.
-const PIPELINED: usize = 8;
+/// Bytes of inputs that wait for their acks.
+const PIPELINED: usize = 4 << 20;
 
 /// A stream that is filled.
 pub struct Bulk {
     pub stream: StreamPath,
     /// Records that were acknowledged.
     pub acked: u64,
+    inputs: Inputs,
+}
+
+/// How large the inputs are, which decides where the gateway keeps them.
+#[derive(Clone, Copy)]
+pub enum Inputs {
+    /// Kept in the database.
+    Small,
+    /// Kept in segments.
+    Large,
+}
+
+impl Inputs {
+    const fn records(self) -> usize {
+        match self {
+            Self::Small => 1,
+            Self::Large => 64,
+        }
+    }
 }
 
 impl Bulk {
+    /// Bytes of a record.
+    pub const BODY: usize = 8 * 1024;
+
     /// The stream `name`, made if it is missing.
-    pub async fn open(client: &Client, name: &str) -> Self {
+    pub async fn open(client: &Client, name: &str, inputs: Inputs) -> Self {
         let basin = BasinName::new("bulk-basin").unwrap();
         client.ensure_basin(&basin).await.unwrap();
         let stream = StreamPath { basin, stream: StreamName::new(name).unwrap() };
         client.ensure_stream(&stream).await.unwrap();
         let acked = client.check_tail(&stream).await.unwrap().seq_num.get();
-        Self { stream, acked }
+        Self { stream, acked, inputs }
     }
 
     /// Appends until so many MiB were acknowledged, or until it fails.
     pub async fn append(&mut self, client: &Client, mib: usize) -> Result<(), ClientError> {
-        let inputs = (mib << 20) / (RECORDS * BODY);
+        let records = self.inputs.records();
+        let (inputs, pipelined) = ((mib << 20) / (records * Bulk::BODY), PIPELINED / (records * Bulk::BODY));
         let mut session = client.append_session(&self.stream, AppendOptions::default());
         let (mut sent, mut acked) = (0, 0);
         while acked < inputs {
-            while sent < inputs.min(acked + PIPELINED) && session.submit(input(self.acked + sent as u64)).is_ok() {
+            while sent < inputs.min(acked + pipelined)
+                && session.submit(input(self.acked + sent as u64, records)).is_ok()
+            {
                 sent += 1;
             }
             match session.next_ack().await {
@@ -84,10 +106,10 @@ impl Bulk {
 }
 
 /// Bytes that differ from input to input.
-fn input(number: u64) -> EncodedInput {
+fn input(number: u64, records: usize) -> EncodedInput {
     let mut builder = InputBuilder::new();
-    for record in 0..RECORDS as u64 {
-        let mut body = vec![record as u8; BODY];
+    for record in 0..records as u64 {
+        let mut body = vec![record as u8; Bulk::BODY];
         body[..8].copy_from_slice(&number.to_le_bytes());
         builder.push(None, [], &body);
     }

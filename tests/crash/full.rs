@@ -18,7 +18,10 @@ use s2s_gateway::{
 };
 use tempfile::TempDir;
 
-use super::{bulk::Bulk, process::Gateway};
+use super::{
+    bulk::{Bulk, Inputs},
+    process::Gateway,
+};
 
 /// Of which the gateway keeps 128 free.
 const MIB: usize = 640;
@@ -109,7 +112,8 @@ async fn appends_end_at_a_full_disk_and_go_on_when_there_is_room() {
     let Some(disk) = SmallDisk::mount() else { return };
     let gateway = Gateway::start(&disk.data(), &[]);
     let client = gateway.client();
-    let (mut one, mut other) = (Bulk::open(&client, "one").await, Bulk::open(&client, "other").await);
+    let (mut one, mut other) =
+        (Bulk::open(&client, "one", Inputs::Large).await, Bulk::open(&client, "other", Inputs::Large).await);
     let others_file = disk.fill(150);
     other.append(&client, 1).await.unwrap();
 
@@ -143,7 +147,7 @@ async fn a_disk_that_someone_else_fills_to_the_last_byte_is_not_written_to() {
     let Some(disk) = SmallDisk::mount() else { return };
     let gateway = Gateway::start(&disk.data(), &[]);
     let client = gateway.client();
-    let mut bulk = Bulk::open(&client, "bulk").await;
+    let mut bulk = Bulk::open(&client, "bulk", Inputs::Large).await;
     bulk.append(&client, 50).await.unwrap();
     // Records that are being moved out of the journal need room, and there is nobody to be told if there is none.
     eventually(|| gateway.has_moved_records());
@@ -164,7 +168,7 @@ async fn a_disk_that_someone_else_fills_during_appends_loses_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
     let gateway = Gateway::start(&disk.data(), &[]);
     let client = gateway.client();
-    let mut bulk = Bulk::open(&client, "bulk").await;
+    let mut bulk = Bulk::open(&client, "bulk", Inputs::Large).await;
     bulk.append(&client, 50).await.unwrap();
     let disk = Arc::new(disk);
     let filling = {

@@ -8,9 +8,11 @@
  *
  * Writes are noted, and copied into the shadow by the sync that makes them durable. The real sync is left out. What is
  * there when the process starts counts as durable. Names made by other means than libc are seen, because a directory is
- * listed when it is synced; writes by other means than write, pwrite and ftruncate would be missed.
+ * listed when it is synced; writes by other means than write, writev, pwrite and ftruncate would be
+ * missed. What is set aside for a file (fallocate) reads as zeros and counts as its length when the file is synced.
  *
- *   SHIM_FORGET=PART           syncs of files whose path has PART do nothing: what a removed sync would be
+ *   SHIM_FORGET=PART           syncs of files whose path has PART do nothing: what a removed sync would be; with a "$"
+ *                              behind PART, the path must end with it
  *   SHIM_STRICT=1              syncing a new file does not make its name durable (it does on ext4, XFS and btrfs)
  *   SHIM_FAIL=CALL,ERRNO,N,PART  from the Nth on, calls (write or sync) on files whose path has PART fail with ERRNO
  */
@@ -24,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define KEY 64
@@ -49,6 +52,7 @@ static long fail_after;
 static struct dirty *all;
 
 static ssize_t (*real_write)(int, const void *, size_t);
+static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_ftruncate)(int, off_t);
 
@@ -176,8 +180,14 @@ static void sync_name(const char *path) {
     close(fd);
 }
 
+static int has(const char *path, const char *part) {
+    size_t len = strlen(part), path_len = strlen(path);
+    if (!len || part[len - 1] != '$') return strstr(path, part) != NULL;
+    return path_len >= len - 1 && !strncmp(path + path_len - (len - 1), part, len - 1);
+}
+
 static int fails(const char *call, const char *path) {
-    if (!fail_part || strcmp(call, fail_call) || !strstr(path, fail_part)) return 0;
+    if (!fail_part || strcmp(call, fail_call) || !has(path, fail_part)) return 0;
     if (--fail_after > 0) return 0;
     errno = fail_errno;
     return 1;
@@ -191,7 +201,7 @@ static int synced(int fd) {
     if (watched(fd, path)) {
         if (fails("sync", path)) {
             result = -1;
-        } else if (!(forget && strstr(path, forget)) && !fstat(fd, &st) && !key_of(fd, key)) {
+        } else if (!(forget && has(path, forget)) && !fstat(fd, &st) && !key_of(fd, key)) {
             if (S_ISDIR(st.st_mode)) {
                 list_directory(fd, key);
             } else {
@@ -218,6 +228,25 @@ ssize_t write(int fd, const void *bytes, size_t count) {
     pthread_mutex_lock(&lock);
     ssize_t written = fails("write", path) ? -1 : real_write(fd, bytes, count);
     int error = errno;
+    if (written > 0) {
+        off_t end = lseek(fd, 0, SEEK_CUR);
+        note(fd, end - written, end);
+    }
+    pthread_mutex_unlock(&lock);
+    errno = error;
+    return written;
+}
+
+/* Only some of it is written before the call fails: a torn write. */
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    char path[4096];
+    if (!real_writev) real_writev = dlsym(RTLD_NEXT, "writev");
+    if (!watched(fd, path)) return real_writev(fd, parts, count);
+    pthread_mutex_lock(&lock);
+    ssize_t written = -1;
+    int failed = fails("write", path), error = errno;
+    if (!failed) written = real_writev(fd, parts, count), error = errno;
+    else real_write(fd, parts[0].iov_base, parts[0].iov_len / 2);
     if (written > 0) {
         off_t end = lseek(fd, 0, SEEK_CUR);
         note(fd, end - written, end);
@@ -267,6 +296,7 @@ static void take_as_durable(const char *path) {
 
 __attribute__((constructor)) static void start(void) {
     real_write = dlsym(RTLD_NEXT, "write");
+    real_writev = dlsym(RTLD_NEXT, "writev");
     real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
     real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
     const char *watch = getenv("SHIM_ROOT"), *keep = getenv("SHIM_SHADOW"), *fail = getenv("SHIM_FAIL");

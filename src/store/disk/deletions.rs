@@ -8,7 +8,7 @@
 //! deleted   has no name, and all its space until it is cut, step by step
 //! ```
 //!
-//! The engine writes every byte to a journal first, and deletes a journal of 64 MiB for every 64 MiB. A file system that
+//! The engine writes everything to a journal first, and deletes a journal of 64 MiB for every 64 MiB. A file system that
 //! tells its disk at once what is free (mounted with `discard`) is busy with one such deletion for some 75 ms, in which
 //! no sync comes back. A file that is still open is not freed when it is deleted; nor is anything left of it if the
 //! process ends.
@@ -103,6 +103,14 @@ impl Deletions {
         drop(files);
         self.look();
         result
+    }
+
+    /// Deletes a file that nobody writes.
+    pub(super) fn delete(&self, path: &Path) -> io::Result<()> {
+        self.watch([path.to_path_buf()].into_iter(), usize::MAX);
+        fs::remove_file(path)?;
+        self.look();
+        Ok(())
     }
 
     fn run(&self) {

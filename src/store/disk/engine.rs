@@ -1,7 +1,9 @@
 //! The database, by what is kept in it: the only place that names its crate.
 //!
 //! ```text
-//! batches   key of a batch   → batch      large values lie apart from the keys, written once and not moved by merges
+//! batches   key of a batch   → batch      large values lie apart from the keys, and are not moved by merges
+//!                            → pointer    to a batch that is larger still, in a segment
+//! segments  segment number   → usage
 //! heads     stream id        → head
 //! meta      key              → version, value
 //! reclaim   log number       → number before which its batches may be removed
@@ -11,7 +13,15 @@
 //!
 //! What is written in one [`Writing`] is durable together, or not at all.
 
-use std::{fs, io, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fjall::{
@@ -22,8 +32,9 @@ use fjall::{
 use super::{
     directory::{create, sync_directories},
     file_names::FileNames,
-    format::{self, BatchKey, Damage, LogNumber, StoredHead},
+    format::{self, BatchKey, Damage, LogNumber, Place, Pointer, SegmentNumber, StoredHead, Usage},
     journal::{self, JournalError},
+    segments::{SegmentSizes, Segments},
 };
 use crate::{
     store::StoreError,
@@ -57,6 +68,8 @@ pub(super) struct Engine {
     meta: Keyspace,
     reclaim: Keyspace,
     state: Keyspace,
+    usage: Keyspace,
+    segments: Arc<Segments>,
     /// Bytes that may be written and not yet moved.
     most_unmoved: u64,
     /// Of the files of records that lie apart from the keys.
@@ -72,11 +85,14 @@ pub(super) enum EngineError {
     /// Reading or writing failed, or the engine stopped after an earlier failure.
     #[error("{0}")]
     Failed(String),
+    /// What was to be read was moved or removed meanwhile, and is to be looked for again.
+    #[error("it is not where it was")]
+    Moved,
 }
 
 impl Engine {
     /// Opens the database in `directory`, made if it is not there, within these shares of memory.
-    pub(super) fn open(directory: &Path, memory: MemoryShares) -> Result<Self, EngineError> {
+    pub(super) fn open(directory: &Path, memory: MemoryShares, sizes: SegmentSizes) -> Result<Self, EngineError> {
         clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
         journal::repair(directory).map_err(|error| match error {
             JournalError::Damaged { .. } => EngineError::Damaged(error.to_string()),
@@ -95,6 +111,8 @@ impl Engine {
             KeyspaceCreateOptions::default().max_memtable_size(size).manual_journal_persist(true)
         };
         let batches = db.keyspace("batches", || batches_options(each))?;
+        let usage = db.keyspace("segments", others)?;
+        let segments = Segments::open(&directory.join("segments"), sizes, usage_in(&db.snapshot(), &usage)?);
         let engine = Self {
             file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
             batches,
@@ -102,12 +120,55 @@ impl Engine {
             meta: db.keyspace("meta", others)?,
             reclaim: db.keyspace("reclaim", others)?,
             state: db.keyspace("state", others)?,
+            usage,
+            segments: Arc::new(segments.map_err(EngineError::failed)?),
             most_unmoved: memory.written as u64,
             db,
         };
         // The engine makes directories for its keyspaces without making their names durable.
         sync_directories(directory).map_err(EngineError::failed)?;
+        engine.forget_missing_segments()?;
         Ok(engine)
+    }
+
+    /// Where large batches are.
+    pub(super) fn segments(&self) -> &Arc<Segments> {
+        &self.segments
+    }
+
+    /// Removes what is noted of segments that were deleted.
+    fn forget_missing_segments(&self) -> Result<(), EngineError> {
+        let mut writing = self.write();
+        for number in self.look().usage()?.into_keys().filter(|number| !self.segments.has(*number)) {
+            writing.remove_usage(number);
+        }
+        match writing.is_empty() {
+            true => Ok(()),
+            false => writing.commit(),
+        }
+    }
+
+    /// The batch that a key and its value stand for.
+    fn batch_of(&self, key: &BatchKey, value: Bytes) -> Result<Batch, EngineError> {
+        match key.place {
+            Place::Database => Ok(format::decode_batch(key, value)?),
+            Place::Segment => self.behind(&Pointer::decode(key, &value)?, |value| format::decode_batch(key, value)),
+        }
+    }
+
+    /// The bytes of a batch in a segment, whole.
+    pub(super) fn value_behind(&self, key: &BatchKey, pointer: &Pointer) -> Result<Bytes, EngineError> {
+        self.behind(pointer, |value| format::check_batch(key, &value).map(|()| value))
+    }
+
+    /// What `look` makes of what `pointer` leads to. A segment that was deleted meanwhile may have been cut while it was
+    /// read, which is no damage.
+    fn behind<T>(&self, pointer: &Pointer, look: impl FnOnce(Bytes) -> Result<T, Damage>) -> Result<T, EngineError> {
+        let read = self.segments.read(pointer).map_err(EngineError::of_segment);
+        match read.and_then(|value| Ok(look(value)?)) {
+            Err(_) if !self.segments.has(pointer.segment) => Err(EngineError::Moved),
+            read => read,
+        }
     }
 
     /// Begins a write.
@@ -143,7 +204,8 @@ impl Engine {
         let behind = |keyspace: &Keyspace| {
             keyspace.sealed_memtable_count() >= MOST_UNMOVED || keyspace.l0_table_count() >= MOST_UNMERGED
         };
-        self.has_too_much_unmoved() || behind(&self.batches) || behind(&self.heads) || behind(&self.meta)
+        let keyspaces = [&self.batches, &self.heads, &self.meta, &self.usage];
+        self.has_too_much_unmoved() || keyspaces.into_iter().any(behind)
     }
 
     /// Whether the engine still works, its own threads included.
@@ -193,8 +255,8 @@ impl Engine {
 
     /// Bytes on the disk, without the journal, whose size only its writer knows.
     pub(super) fn disk_space(&self) -> u64 {
-        let keyspaces = [&self.batches, &self.heads, &self.meta, &self.reclaim, &self.state];
-        keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum()
+        let keyspaces = [&self.batches, &self.heads, &self.meta, &self.reclaim, &self.state, &self.usage];
+        keyspaces.into_iter().map(|keyspace| keyspace.disk_space()).sum::<u64>() + self.segments.disk_space()
     }
 
     /// How many journals there are: changes when another one is begun, and when one is deleted.
@@ -206,6 +268,21 @@ impl Engine {
     pub(super) fn unmoved(&self) -> u64 {
         self.db.write_buffer_size()
     }
+}
+
+fn stored_batch(found: fjall::Guard) -> Result<(BatchKey, Option<Pointer>), EngineError> {
+    let (key, value) = found.into_inner_if(|key| BatchKey::is_in_segment(key))?;
+    let key = BatchKey::decode(&key)?;
+    Ok((key, value.and_then(|value| Pointer::decode(&key, &value).ok())))
+}
+
+fn usage_in(snapshot: &fjall::Snapshot, usage: &Keyspace) -> Result<BTreeMap<SegmentNumber, Usage>, EngineError> {
+    let rows = snapshot.iter(usage).map(|found| {
+        let (key, value) = found.into_inner()?;
+        let number = SegmentNumber(format::decode_number(&key)?);
+        Ok((number, Usage::decode(number, &value)?))
+    });
+    rows.collect()
 }
 
 /// Removes a database that a crash left half made: it never held anything, and is refused by the engine.
@@ -238,6 +315,18 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     pub(super) fn put_batch(&mut self, key: &BatchKey, value: Bytes) {
         self.batch.insert(&self.engine.batches, key.to_bytes(), value);
+    }
+
+    pub(super) fn put_pointer(&mut self, key: &BatchKey, pointer: &Pointer) {
+        self.put_batch(key, pointer.encode(key));
+    }
+
+    pub(super) fn put_usage(&mut self, segment: SegmentNumber, usage: &Usage) {
+        self.batch.insert(&self.engine.usage, segment.0.to_be_bytes(), usage.encode(segment));
+    }
+
+    fn remove_usage(&mut self, segment: SegmentNumber) {
+        self.batch.remove(&self.engine.usage, segment.0.to_be_bytes());
     }
 
     pub(super) fn remove_batch(&mut self, key: &BatchKey) {
@@ -312,13 +401,41 @@ impl Look<'_> {
         let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
         self.snapshot.range(&self.engine.batches, range).map(|found| {
             let (key, value) = found.into_inner()?;
-            Ok(format::decode_batch(&BatchKey::decode(&key)?, value.into())?)
+            self.engine.batch_of(&BatchKey::decode(&key)?, value.into())
         })
+    }
+
+    /// Keys of batches as [`Self::batch_keys`] gives them, with pointers to those that stand in segments. Of a pointer
+    /// that is damaged nothing is known.
+    pub(super) fn stored_batches(
+        &self,
+        log: LogNumber,
+        from: SeqNum,
+        to: SeqNum,
+    ) -> impl Iterator<Item = Result<(BatchKey, Option<Pointer>), EngineError>> {
+        let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
+        self.snapshot.range(&self.engine.batches, range).map(stored_batch)
+    }
+
+    /// The same of all logs.
+    pub(super) fn all_batches(&self) -> impl Iterator<Item = Result<(BatchKey, Option<Pointer>), EngineError>> {
+        self.snapshot.iter(&self.engine.batches).map(stored_batch)
+    }
+
+    /// How the segments are used.
+    pub(super) fn usage(&self) -> Result<BTreeMap<SegmentNumber, Usage>, EngineError> {
+        usage_in(&self.snapshot, &self.engine.usage)
+    }
+
+    /// Whether `pointer` is what the database has of this batch.
+    pub(super) fn has_pointer(&self, key: &BatchKey, pointer: &Pointer) -> Result<bool, EngineError> {
+        let value = self.snapshot.get(&self.engine.batches, key.to_bytes())?;
+        Ok(value.is_some_and(|value| Pointer::decode(key, &value).as_ref() == Ok(pointer)))
     }
 
     pub(super) fn batch(&self, key: &BatchKey) -> Result<Batch, EngineError> {
         let value = self.snapshot.get(&self.engine.batches, key.to_bytes())?.ok_or(Damage::Missing)?;
-        Ok(format::decode_batch(key, value.into())?)
+        self.engine.batch_of(key, value.into())
     }
 
     pub(super) fn head(&self, stream: StreamId) -> Result<Option<StoredHead>, EngineError> {
@@ -389,8 +506,16 @@ impl From<Damage> for EngineError {
 }
 
 impl EngineError {
-    fn failed(error: io::Error) -> Self {
+    pub(super) fn failed(error: io::Error) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    /// A segment that is not there, or shorter than what was durable in it, is damage.
+    fn of_segment(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::UnexpectedEof => Damage::Missing.into(),
+            _ => Self::failed(error),
+        }
     }
 
     /// What it means for a call that was to read.
@@ -398,6 +523,7 @@ impl EngineError {
         match self {
             Self::Damaged(how) => StoreError::Damaged(format!("{what}: {how}").into()),
             Self::Failed(how) => StoreError::NotDone(format!("{what} could not be read: {how}").into()),
+            Self::Moved => StoreError::NotDone(format!("{what} could not be read: it is being moved").into()),
         }
     }
 

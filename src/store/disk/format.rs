@@ -1,8 +1,12 @@
 //! The bytes that stand in the database: keys and values of batches, heads and the meta table. Knows no database.
 //!
 //! ```text
-//! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE]
+//! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE][place 1]
 //!        value   [version 1][checksum 8 LE][batch]                    as `batch_bytes` writes it
+//!        or, by its place, a pointer to that value, which stands in a segment behind its key and its length
+//! pointer        [version 1][checksum 8 LE][segment 8][offset 8][length 4]
+//! segment key    [number 8 BE]
+//!        value   [version 1][checksum 8 LE][live 8][written 8]
 //! head   key     [stream id 16]
 //!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token 0..=36]
 //! meta   value   [version of the row 8 LE][value]
@@ -15,7 +19,7 @@
 //!   as wrong as one with a flipped bit.
 
 use bytes::{Buf, BufMut, Bytes};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     store::batch_bytes,
@@ -42,6 +46,38 @@ pub(super) struct BatchKey {
     pub(super) last_timestamp: Timestamp,
     /// Metered bytes of all records of the log before this batch.
     pub(super) metered_before: u64,
+    /// Stands in the key so that removing batches reads pointers and no batch.
+    pub(super) place: Place,
+}
+
+/// Where a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind its key, in the database.
+    Database,
+    /// In a segment, to which the database has a pointer.
+    Segment,
+}
+
+/// Which segment: a number that is greater than that of every segment there is when it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SegmentNumber(pub(super) u64);
+
+/// Where in a segment the value of a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pointer {
+    pub(super) segment: SegmentNumber,
+    pub(super) offset: u64,
+    pub(super) len: u32,
+}
+
+/// How much of a segment is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Bytes that pointers lead to, with what stands before them.
+    pub(super) live: u64,
+    /// Where what was ever pointed to ends.
+    pub(super) written: u64,
 }
 
 /// What the database knows of a stream beside its batches.
@@ -77,15 +113,15 @@ pub(super) enum Damage {
 }
 
 impl BatchKey {
-    pub(super) const LEN: usize = 32;
+    pub(super) const LEN: usize = 33;
 
-    pub(super) fn of(log: LogNumber, batch: &Batch, metered_before: u64) -> Self {
-        Self { log, first: batch.first_seq_num(), last_timestamp: batch.end().timestamp, metered_before }
+    pub(super) fn of(log: LogNumber, batch: &Batch, metered_before: u64, place: Place) -> Self {
+        Self { log, first: batch.first_seq_num(), last_timestamp: batch.end().timestamp, metered_before, place }
     }
 
     /// Sorts before the key of every batch of `log` that begins at `first` or later, and after all others of the log.
     pub(super) fn lower(log: LogNumber, first: SeqNum) -> [u8; Self::LEN] {
-        Self { log, first, last_timestamp: Timestamp::new(0), metered_before: 0 }.to_bytes()
+        Self { log, first, last_timestamp: Timestamp::new(0), metered_before: 0, place: Place::Database }.to_bytes()
     }
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
@@ -94,6 +130,7 @@ impl BatchKey {
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
+        bytes[Self::LEN - 1] = self.place as u8;
         bytes
     }
 
@@ -106,19 +143,169 @@ impl BatchKey {
             first: SeqNum::new(bytes.get_u64()),
             last_timestamp: Timestamp::new(bytes.get_u64()),
             metered_before: bytes.get_u64(),
+            place: Place::decode(bytes.get_u8())?,
         })
     }
+
+    /// Whether the batch of these bytes of a key stands in a segment.
+    pub(super) fn is_in_segment(bytes: &[u8]) -> bool {
+        bytes.last() == Some(&(Place::Segment as u8))
+    }
+}
+
+impl Place {
+    const fn decode(byte: u8) -> Result<Self, Damage> {
+        match byte {
+            0 => Ok(Self::Database),
+            1 => Ok(Self::Segment),
+            _ => Err(Damage::Malformed),
+        }
+    }
+}
+
+impl Pointer {
+    const LEN: usize = COVER_LEN + 8 + 8 + 4;
+
+    pub(super) fn encode(&self, key: &BatchKey) -> Bytes {
+        let mut value = Vec::with_capacity(Self::LEN);
+        value.put_bytes(0, COVER_LEN);
+        value.put_u64(self.segment.0);
+        value.put_u64(self.offset);
+        value.put_u32(self.len);
+        cover(&mut value, &key.to_bytes());
+        value.into()
+    }
+
+    pub(super) fn decode(key: &BatchKey, value: &[u8]) -> Result<Self, Damage> {
+        let mut rest = uncover(value, &key.to_bytes())?;
+        match value.len() == Self::LEN {
+            true => Ok(Self { segment: SegmentNumber(rest.get_u64()), offset: rest.get_u64(), len: rest.get_u32() }),
+            false => Err(Damage::Malformed),
+        }
+    }
+
+    /// Where what it leads to ends.
+    pub(super) const fn end(&self) -> u64 {
+        self.offset + self.len as u64
+    }
+
+    /// Bytes of the segment that are needed for what it leads to.
+    pub(super) const fn footprint(&self) -> u64 {
+        FrameHead::LEN as u64 + self.len as u64
+    }
+}
+
+/// What stands in a segment before the value of a batch: whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHead {
+    pub(super) key: BatchKey,
+    pub(super) len: u32,
+}
+
+impl FrameHead {
+    pub(super) const LEN: usize = BatchKey::LEN + 4;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..BatchKey::LEN].copy_from_slice(&self.key.to_bytes());
+        bytes[BatchKey::LEN..].copy_from_slice(&self.len.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; Self::LEN]) -> Result<Self, Damage> {
+        let (key, mut len) = bytes.split_at(BatchKey::LEN);
+        Ok(Self { key: BatchKey::decode(key)?, len: len.get_u32() })
+    }
+}
+
+impl Usage {
+    const LEN: usize = COVER_LEN + 8 + 8;
+
+    pub(super) fn encode(&self, segment: SegmentNumber) -> Vec<u8> {
+        let mut value = Vec::with_capacity(Self::LEN);
+        value.put_bytes(0, COVER_LEN);
+        value.put_u64(self.live);
+        value.put_u64(self.written);
+        cover(&mut value, &segment.0.to_be_bytes());
+        value
+    }
+
+    pub(super) fn decode(segment: SegmentNumber, value: &[u8]) -> Result<Self, Damage> {
+        let mut rest = uncover(value, &segment.0.to_be_bytes())?;
+        match value.len() == Self::LEN {
+            true => Ok(Self { live: rest.get_u64(), written: rest.get_u64() }),
+            false => Err(Damage::Malformed),
+        }
+    }
+
+    pub(super) fn add(&mut self, pointer: &Pointer) {
+        self.live += pointer.footprint();
+        self.written = self.written.max(pointer.end());
+    }
+
+    pub(super) fn remove(&mut self, pointer: &Pointer) {
+        self.live = self.live.saturating_sub(pointer.footprint());
+    }
+
+    /// Bytes that nobody needs.
+    pub(super) const fn dead(&self) -> u64 {
+        self.written.saturating_sub(self.live)
+    }
+}
+
+/// Whether `value` is one of this key, without its records being looked at.
+pub(super) fn check_batch(key: &BatchKey, value: &[u8]) -> Result<(), Damage> {
+    uncover(value, &key.to_bytes()).map(|_| ())
 }
 
 /// The value of `batch` under `key`. The second and last copy of its records on their way to the disk.
 pub(super) fn encode_batch(key: &BatchKey, batch: &Batch) -> Bytes {
-    // Varints of lengths and sizes take three bytes at most; times are close together.
-    let index_len = 16 + 8 * batch.len();
-    let mut value = Vec::with_capacity(COVER_LEN + index_len + batch.records_bytes().len());
+    let mut value = Vec::with_capacity(COVER_LEN + index_len(batch) + batch.records_bytes().len());
     value.put_bytes(0, COVER_LEN);
     batch_bytes::put(&mut value, batch);
     cover(&mut value, &key.to_bytes());
     value.into()
+}
+
+// Varints of lengths and sizes take three bytes at most; times are close together.
+fn index_len(batch: &Batch) -> usize {
+    16 + 8 * batch.len()
+}
+
+/// The value of a batch in two pieces, so that its records are not copied once more.
+#[derive(Clone, Debug)]
+pub(super) struct Pieces {
+    front: Bytes,
+    records: Bytes,
+}
+
+impl Pieces {
+    /// What [`encode_batch`] makes of it.
+    pub(super) fn of(key: &BatchKey, batch: &Batch) -> Self {
+        let mut front = Vec::with_capacity(COVER_LEN + index_len(batch));
+        front.put_bytes(0, COVER_LEN);
+        batch_bytes::put_index(&mut front, batch);
+        let records = batch.records_bytes().clone();
+        let mut sum = Xxh3::with_seed(xxh3_64(&key.to_bytes()));
+        sum.update(&front[COVER_LEN..]);
+        sum.update(&records);
+        put_cover(&mut front, sum.digest());
+        Self { front: front.into(), records }
+    }
+
+    /// A value that was read.
+    pub(super) const fn whole(value: Bytes) -> Self {
+        Self { front: value, records: Bytes::new() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.front.len() + self.records.len()
+    }
+
+    /// One behind the other.
+    pub(super) fn in_order(&self) -> [&[u8]; 2] {
+        [&self.front, &self.records]
+    }
 }
 
 /// The batch of a key and its value, which it shares.
@@ -179,6 +366,10 @@ impl StoredHead {
 /// Fills in version and checksum of what was written behind the room for them.
 fn cover(value: &mut [u8], key: &[u8]) {
     let checksum = xxh3_64_with_seed(&value[COVER_LEN..], xxh3_64(key));
+    put_cover(value, checksum);
+}
+
+fn put_cover(value: &mut [u8], checksum: u64) {
     value[0] = VERSION;
     value[1..COVER_LEN].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -223,7 +414,7 @@ mod tests {
 
     fn stored() -> (BatchKey, Batch, Bytes) {
         let batch = testing::batch(7, &[("a", 3), ("", 3), ("some longer body", 1 << 40)]);
-        let key = BatchKey::of(LogNumber(5), &batch, 100);
+        let key = BatchKey::of(LogNumber(5), &batch, 100, Place::Database);
         let value = encode_batch(&key, &batch);
         (key, batch, value)
     }
@@ -272,6 +463,7 @@ mod tests {
             BatchKey { first: SeqNum::new(8), ..key },
             BatchKey { last_timestamp: Timestamp::new(3), ..key },
             BatchKey { metered_before: 0, ..key },
+            BatchKey { place: Place::Segment, ..key },
         ] {
             assert_eq!(decode_batch(&other, value.clone()).unwrap_err(), Damage::Checksum);
         }
@@ -288,7 +480,7 @@ mod tests {
     fn keys_sort_by_log_and_number() {
         let key = |log, first, timestamp| {
             let (first, last_timestamp) = (SeqNum::new(first), Timestamp::new(timestamp));
-            BatchKey { log: LogNumber(log), first, last_timestamp, metered_before: 3 }.to_bytes()
+            BatchKey { log: LogNumber(log), first, last_timestamp, metered_before: 3, place: Place::Segment }.to_bytes()
         };
         let sorted = [key(1, 0, 9), key(1, 1, 9), key(1, 256, 0), key(2, 0, 0), key(256, 0, 0)];
         assert!(sorted.is_sorted());
@@ -313,6 +505,36 @@ mod tests {
     }
 
     #[test]
+    fn a_pointer_comes_back_under_its_key_only() {
+        let (key, ..) = stored();
+        let pointer = Pointer { segment: SegmentNumber(3), offset: 1 << 40, len: 70_000 };
+        let value = pointer.encode(&key);
+        assert_eq!(Pointer::decode(&key, &value), Ok(pointer));
+        let other = BatchKey { first: SeqNum::new(8), ..key };
+        assert_eq!(Pointer::decode(&other, &value), Err(Damage::Checksum));
+        for i in 0..value.len() * 8 {
+            let mut bytes = value.to_vec();
+            bytes[i / 8] ^= 1 << (i % 8);
+            assert!(Pointer::decode(&key, &bytes).is_err(), "bit {i}");
+        }
+        let head = FrameHead { key, len: pointer.len };
+        assert_eq!(FrameHead::decode(&head.to_bytes()), Ok(head));
+    }
+
+    #[test]
+    fn usage_counts_what_pointers_lead_to() {
+        let segment = SegmentNumber(3);
+        let pointers = [37, 174].map(|offset| Pointer { segment, offset, len: 100 });
+        let mut usage = Usage::default();
+        pointers.iter().for_each(|pointer| usage.add(pointer));
+        assert_eq!(usage, Usage { live: 274, written: 274 });
+        assert_eq!(Usage::decode(segment, &usage.encode(segment)), Ok(usage));
+        assert_eq!(Usage::decode(SegmentNumber(4), &usage.encode(segment)), Err(Damage::Checksum));
+        usage.remove(&pointers[0]);
+        assert_eq!((usage.live, usage.dead()), (137, 137));
+    }
+
+    #[test]
     fn rows_of_the_meta_table_come_back() {
         assert_eq!(decode_row(encode_row(7, b"value").into()), Ok((7, Bytes::from_static(b"value"))));
         assert_eq!(decode_row(encode_row(u64::MAX, b"").into()), Ok((u64::MAX, Bytes::new())));
@@ -330,11 +552,12 @@ mod tests {
             }
             let first = SeqNum::new(first.min(u64::MAX - 100));
             let batch = Batch::sequence(&records.input().batch, first, Option::unwrap_or_default);
-            let key = BatchKey::of(LogNumber(1), &batch, 0);
+            let key = BatchKey::of(LogNumber(1), &batch, 0, Place::Database);
             let found = decode_batch(&key, encode_batch(&key, &batch)).unwrap();
             prop_assert!(found.stored_index().eq(batch.stored_index()));
             prop_assert_eq!(found.records_bytes(), batch.records_bytes());
             prop_assert_eq!((found.start(), found.end(), found.metered()), (batch.start(), batch.end(), batch.metered()));
+            prop_assert_eq!(Pieces::of(&key, &batch).in_order().concat(), encode_batch(&key, &batch));
         }
 
         #[test]

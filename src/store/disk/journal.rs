@@ -259,7 +259,7 @@ mod tests {
 
     /// Writes to a journal as the engine makes them, and where each ends.
     fn written(directory: &Path, bodies: &[usize]) -> Vec<u64> {
-        let engine = Engine::open(directory, MemoryShares::of(8 << 20)).unwrap();
+        let engine = Engine::open(directory, MemoryShares::of(8 << 20), Default::default()).unwrap();
         let end_of_writes = || {
             let mut journal = Journal::open(&directory.join("0.jnl")).unwrap();
             let mut at = 0;
@@ -304,7 +304,7 @@ mod tests {
             flip(&path, ends[0] + place);
             repair(directory.path()).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().len(), ends[0], "broken {place} bytes in");
-            let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20)).unwrap();
+            let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20), Default::default()).unwrap();
             assert_eq!(engine.look().row(b"key").unwrap().unwrap().1.len(), 10);
         }
     }

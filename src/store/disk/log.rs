@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    format::{self, BatchKey, LogNumber, Released, StoredHead},
+    engine::EngineError,
+    format::{self, BatchKey, LogNumber, Pieces, Place, Released, StoredHead},
     locked,
-    queue::{Append, Request},
+    queue::{Append, Request, Value},
     reading,
     space::Purpose,
 };
@@ -19,6 +20,10 @@ use crate::{
     store::{Commit, CommitSink, StoreError, StoreFuture, StreamLog},
     types::{Batch, Head, Position, SeqNum, StreamId, Timestamp},
 };
+
+/// How often batches that were moved while they were read are looked for again. Moving one takes many times as long as
+/// reading it.
+const MOST_LOOKS: usize = 10;
 
 /// What the writer and the readers know of an open log.
 pub(super) struct Log {
@@ -151,17 +156,30 @@ impl DiskLog {
     /// head for both would miss batches that a trim removed while the look waited for its thread.
     fn look<T: Default + Send + 'static>(
         &self,
-        look: impl FnOnce(&super::engine::Look<'_>, &StoredHead) -> Result<T, super::engine::EngineError> + Send + 'static,
+        look: impl Fn(&super::engine::Look<'_>, &StoredHead) -> Result<T, EngineError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let Some(head) = self.log.durable() else { return Box::pin(std::future::ready(Ok(T::default()))) };
         let (engine, log) = (self.shared.engine.clone(), self.log.clone());
         self.shared.readers.run(move || {
-            let found = engine.look();
-            let Some(StoredHead { released, .. }) = log.durable() else { return Ok(T::default()) };
-            let stream = log.stream;
-            look(&found, &StoredHead { released, ..head })
-                .map_err(|error| error.of_read(format_args!("stream {stream:?}")))
+            let mut looks = 0;
+            let found = loop {
+                let seen = engine.look();
+                let Some(StoredHead { released, .. }) = log.durable() else { return Ok(T::default()) };
+                looks += 1;
+                match look(&seen, &StoredHead { released, ..head }) {
+                    Err(EngineError::Moved) if looks < MOST_LOOKS => {}
+                    found => break found,
+                }
+            };
+            found.map_err(|error| error.of_read(format_args!("stream {:?}", log.stream)))
         })
+    }
+
+    fn place_of(&self, batch: &Batch) -> Place {
+        match batch.records_bytes().len() < self.shared.engine.segments().sizes().least_batch {
+            true => Place::Database,
+            false => Place::Segment,
+        }
     }
 
     /// Asks the writer to let go of the beginning; of a log that has ended there is none to let go of.
@@ -193,8 +211,11 @@ impl StreamLog for DiskLog {
             false => Purpose::Keep,
         };
         self.shared.space.take(batch.memory() as u64, purpose)?;
-        let key = BatchKey::of(self.log.number, &batch, before.appended);
-        let value = format::encode_batch(&key, &batch);
+        let key = BatchKey::of(self.log.number, &batch, before.appended, self.place_of(&batch));
+        let value = match key.place {
+            Place::Database => Value::Database(format::encode_batch(&key, &batch)),
+            Place::Segment => Value::Segment(Pieces::of(&key, &batch)),
+        };
         let after = StoredHead { head, appended: before.appended + batch.metered() as u64, ..*before };
         self.shared.queue.push(Request::Append(Append { log: self.log.clone(), key, value, head: after }))?;
         *before = after;

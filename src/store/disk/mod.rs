@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  append ─► queue ─► writer: one write, one sync ─► sinks        a batch and the head it leaves, in one write
-//!                        ▲
+//!                        ▲  └─ before it, for large batches: one write, one sync of a segment
 //!  trim, delete, meta ───┤
 //!  reclaim: a few removals at a time                              the space of what was trimmed or deleted
 //!
@@ -14,6 +14,8 @@
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
 //! * Opening reads no batch: a stream's head is read when the stream is opened.
 
+mod audit;
+mod compaction;
 mod deletions;
 mod directory;
 mod engine;
@@ -25,6 +27,7 @@ mod queue;
 mod readers;
 mod reading;
 mod reclaim;
+mod segments;
 mod space;
 mod table;
 #[cfg(test)]
@@ -49,6 +52,7 @@ use self::{
     queue::{Queue, Request},
     readers::Readers,
     reclaim::Reclaim,
+    segments::{SegmentSizes, SegmentWriter},
     space::{Probe, Purpose, Space},
     table::DiskTable,
     writer::{Numbers, Writer},
@@ -56,6 +60,7 @@ use self::{
 use super::{CommitSink, MetaStore, OpenLog, Store, StoreError, StoreFuture};
 use crate::types::{MemoryShares, StreamId};
 
+pub use audit::Audit;
 pub use directory::DirectoryError;
 
 /// Threads that read; while one waits for the disk, others serve from memory.
@@ -104,18 +109,20 @@ impl DiskStore {
     ///
     /// Takes as long as reading the journal, of bounded size, whatever the store holds.
     pub fn open(path: &Path, memory: MemoryShares) -> Result<Self, OpenError> {
-        Self::open_with(path, memory, |directory, engine| space::of_file_system(directory, engine))
+        let sizes = SegmentSizes::default();
+        Self::open_with(path, memory, sizes, |directory, engine| space::of_file_system(directory, engine))
     }
 
     fn open_with(
         path: &Path,
         memory: MemoryShares,
+        sizes: SegmentSizes,
         probe: impl FnOnce(&Path, &Arc<Engine>) -> Probe,
     ) -> Result<Self, OpenError> {
         let directory = DataDirectory::open(path)?;
         let database = directory.database();
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
-        let engine = Arc::new(Engine::open(&database, memory).map_err(|error| failed(error.to_string()))?);
+        let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
         Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
@@ -148,6 +155,7 @@ impl DiskStore {
             numbers: store.shared.numbers.clone(),
             reclaim: reclaim.clone(),
             deletions: deletions.clone(),
+            segments: SegmentWriter::new(engine.segments().clone()),
             journals: engine.journals(),
             noted_number: last,
         };
@@ -161,6 +169,12 @@ impl DiskStore {
     /// The directory.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Reads everything and says what is in order, or the first thing that is not. For tests; takes its time, on the
+    /// calling thread.
+    pub fn audit(&self) -> Result<Audit, StoreError> {
+        audit::audit(&self.shared.engine).map_err(|error| error.of_read("what is stored"))
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    format::{BatchKey, LogNumber, Released, StoredHead},
+    format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead},
     locked,
     log::Log,
 };
@@ -23,8 +23,9 @@ use crate::{
 /// Bytes of batches that may wait. Whoever appends has a budget of its own; this is for those who have none.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 const MOST_REQUESTS: usize = 1 << 18;
-/// Bytes after which the rest waits for the next write, so that the first need not wait for the last.
-const WRITE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes after which the rest waits for the next write, so that the first need not wait for the last, and whoever was
+/// told has sent more by the time that the next is written. With less, disks that are slow to sync would be slow at all.
+const WRITE_BYTES: usize = 2 * 1024 * 1024;
 /// How long the writer waits for requests before it looks whether the engine still works.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -45,6 +46,8 @@ pub(super) enum Request {
     },
     /// To remove batches that were let go of.
     Remove(Removal),
+    /// To write batches of one segment to another one.
+    Move(Relocation),
     /// To write a row of the meta table, or to remove it.
     Row {
         key: Bytes,
@@ -56,23 +59,46 @@ pub(super) enum Request {
     Barrier(Reply<()>),
 }
 
-/// A batch, as it will stand in the database, and the head it leaves behind.
+/// A batch, as it will be stored, and the head it leaves behind.
 pub(super) struct Append {
     pub(super) log: Arc<Log>,
     pub(super) key: BatchKey,
-    pub(super) value: Bytes,
+    pub(super) value: Value,
     /// Without what is known of the released beginning, which may have changed when this is written.
     pub(super) head: StoredHead,
+}
+
+/// The value of a batch, for the place that its key names.
+pub(super) enum Value {
+    Database(Bytes),
+    Segment(Pieces),
 }
 
 /// Some batches of a log that begin before `to`.
 pub(super) struct Removal {
     pub(super) log: LogNumber,
-    pub(super) batches: Vec<BatchKey>,
+    /// With pointers to those that stand in segments.
+    pub(super) batches: Vec<(BatchKey, Option<Pointer>)>,
     pub(super) to: SeqNum,
     /// Whether these were all.
     pub(super) progress: Progress,
     pub(super) done: Reply<()>,
+}
+
+/// Some batches of a segment, which is not written to any more from then on.
+///
+/// Whoever asks also asks for all removals, and for one thing at a time: what is to be moved is still there then.
+pub(super) struct Relocation {
+    pub(super) from: SegmentNumber,
+    pub(super) batches: Vec<Relocated>,
+    pub(super) done: Reply<()>,
+}
+
+/// A batch, where it stands, and its bytes there.
+pub(super) struct Relocated {
+    pub(super) key: BatchKey,
+    pub(super) pointer: Pointer,
+    pub(super) value: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +150,18 @@ impl Request {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => append.value.len(),
+            Self::Move(relocation) => relocation.batches.iter().map(|batch| batch.value.len()).sum(),
             Self::Row { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len),
             Self::Trim { .. } | Self::Delete { .. } | Self::Remove(_) | Self::Barrier(_) => 0,
+        }
+    }
+}
+
+impl Value {
+    fn len(&self) -> usize {
+        match self {
+            Self::Database(value) => value.len(),
+            Self::Segment(pieces) => pieces.len(),
         }
     }
 }

@@ -11,9 +11,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    compaction::{Compaction, Left},
     deletions::Deletions,
     engine::{Engine, EngineError},
-    format::{BatchKey, LogNumber},
+    format::{BatchKey, LogNumber, Pointer},
     locked,
     queue::{Progress, Queue, Removal, Request},
     space::{Purpose, Space},
@@ -42,6 +43,13 @@ struct Tasks {
     ended: bool,
 }
 
+enum Next {
+    /// The batches of a log that begin before.
+    Remove(LogNumber, SeqNum),
+    Compact,
+    End,
+}
+
 impl Reclaim {
     /// Batches that are no longer part of their logs.
     pub(super) fn add(&self, released: Vec<(LogNumber, SeqNum)>) {
@@ -66,24 +74,36 @@ impl Reclaim {
     /// Removes what there is to remove, until the end.
     pub(super) fn run(&self, engine: &Engine, queue: &Queue, space: &Space, deletions: &Deletions) {
         let mut remover = Remover { reclaim: self, engine, queue, space, deletions, removed: 0 };
-        while let Some((log, to)) = self.next() {
-            if let Err(error) = remover.remove(log, to) {
-                // It is still noted in the database, and done after the next start.
-                tracing::warn!(%error, "removing what was trimmed or deleted failed");
+        let mut compaction = Compaction::new(engine, queue, space, deletions);
+        loop {
+            let began = clock::instant();
+            let left = compaction.step();
+            match self.next(left) {
+                Next::Remove(log, to) => {
+                    if let Err(error) = remover.remove(log, to) {
+                        // It is still noted in the database, and done after the next start.
+                        tracing::warn!(%error, "removing what was trimmed or deleted failed");
+                    }
+                    remover.give_back_if_worth_it();
+                }
+                Next::Compact => rest(began),
+                Next::End => return,
             }
-            remover.give_back_if_worth_it();
         }
     }
 
-    /// Waits for the next task and takes it.
-    fn next(&self) -> Option<(LogNumber, SeqNum)> {
+    /// Takes the next task; waits for it, if there is nothing left to compact.
+    fn next(&self, left: Left) -> Next {
         let mut tasks = self.lock();
         loop {
             if tasks.ended {
-                return None;
+                return Next::End;
             }
-            if let Some(task) = tasks.to_remove.pop_first() {
-                return Some(task);
+            if let Some((log, to)) = tasks.to_remove.pop_first() {
+                return Next::Remove(log, to);
+            }
+            if left == Left::More {
+                return Next::Compact;
             }
             tasks = self.came.wait(tasks).unwrap_or_else(PoisonError::into_inner);
         }
@@ -108,7 +128,7 @@ struct Remover<'a> {
     queue: &'a Queue,
     space: &'a Space,
     deletions: &'a Deletions,
-    /// Metered bytes removed since files were last merged.
+    /// Metered bytes removed from the database since its files were last merged.
     removed: u64,
 }
 
@@ -124,8 +144,8 @@ impl Remover<'_> {
             let began = clock::instant();
             let slice = self.slice(log, from, to).map_err(|error| error.of_read("what is to be removed"))?;
             let progress = if slice.len() < SLICE { Progress::Finished } else { Progress::More };
-            if let ([first, ..], [.., last]) = (&slice[..], &slice[..]) {
-                self.removed += last.metered_before - first.metered_before;
+            if let Some((last, _)) = slice.last() {
+                self.removed += metered_in_database(&slice);
                 from = last.first.saturating_add(1);
             }
             let (done, answer) = oneshot::channel();
@@ -139,8 +159,8 @@ impl Remover<'_> {
         Ok(())
     }
 
-    fn slice(&self, log: LogNumber, from: SeqNum, to: SeqNum) -> Result<Vec<BatchKey>, EngineError> {
-        self.engine.look().batch_keys(log, from, to).take(SLICE).collect()
+    fn slice(&self, log: LogNumber, from: SeqNum, to: SeqNum) -> Result<Vec<(BatchKey, Option<Pointer>)>, EngineError> {
+        self.engine.look().stored_batches(log, from, to).take(SLICE).collect()
     }
 
     /// Merges files once enough was removed and nothing else is to be.
@@ -153,6 +173,12 @@ impl Remover<'_> {
             tracing::warn!(%error, "giving back the space of what was removed failed");
         }
     }
+}
+
+/// Of batches that follow each other, but for the last: its size stands in no key.
+fn metered_in_database(batches: &[(BatchKey, Option<Pointer>)]) -> u64 {
+    let each = batches.windows(2).filter(|pair| pair[0].1.is_none());
+    each.map(|pair| pair[1].0.metered_before - pair[0].0.metered_before).sum()
 }
 
 fn rest(began: Instant) {

@@ -1,6 +1,7 @@
 //! The store contract on disk, and what is this store's own: reopening, damage, space, removal.
 
 mod model;
+mod segments;
 
 use std::{
     io,
@@ -17,10 +18,11 @@ use futures::executor::block_on;
 use tempfile::TempDir;
 
 use super::{
-    DiskStore, OpenError, READERS,
+    Audit, DiskStore, OpenError, READERS,
     engine::Engine,
-    format::{BatchKey, LogNumber, Released},
+    format::{BatchKey, LogNumber, Place, Released, SegmentNumber},
     queue::Request,
+    segments::SegmentSizes,
     space::Free,
 };
 use crate::{
@@ -32,6 +34,8 @@ use crate::{
 };
 
 const MEMORY: MemoryShares = MemoryShares::of(64 * 1024 * 1024);
+/// Segments of a few batches of the size that tests write.
+const SMALL: SegmentSizes = SegmentSizes { least_batch: 1000, full: 16 * 1024, ahead: 8 * 1024, worth_moving: 2000 };
 
 struct OnDisk {
     // Dropped in this order.
@@ -41,7 +45,8 @@ struct OnDisk {
 
 impl OnDisk {
     fn open(directory: Arc<TempDir>) -> Self {
-        Self { store: DiskStore::open(directory.path(), MEMORY).unwrap(), directory }
+        let store = DiskStore::open_with(directory.path(), MEMORY, SMALL, super::space::of_file_system).unwrap();
+        Self { store, directory }
     }
 }
 
@@ -109,7 +114,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn with_engine<T>(directory: &Path, look: impl FnOnce(&Engine) -> T) -> T {
-    look(&Engine::open(&directory.join("log"), MEMORY).unwrap())
+    look(&Engine::open(&directory.join("log"), MEMORY, SMALL).unwrap())
 }
 
 /// How many batches stand in the database, of whatever log.
@@ -146,7 +151,7 @@ fn a_damaged_batch_is_reported_and_its_neighbours_are_not() {
     drop(store);
     with_engine(directory.path(), |engine| {
         let (key, _) = batches.iter().fold((None, 0), |(_, before), batch| {
-            (Some(BatchKey::of(LogNumber(1), batch, before)), before + batch.metered() as u64)
+            (Some(BatchKey::of(LogNumber(1), batch, before, Place::Database)), before + batch.metered() as u64)
         });
         let mut writing = engine.write();
         writing.put_batch(&key.unwrap(), vec![1; 40].into());
@@ -171,7 +176,7 @@ fn a_missing_batch_is_damage() {
         let mut keys = Vec::new();
         for _ in 0..3 {
             let batch = writer.append("x").unwrap();
-            keys.push(BatchKey::of(LogNumber(1), &batch, before));
+            keys.push(BatchKey::of(LogNumber(1), &batch, before, Place::Database));
             before += batch.metered() as u64;
         }
         drop(writer);
@@ -291,7 +296,7 @@ fn space_comes_back() {
 fn store_with(directory: &Path, free: &Arc<AtomicU64>) -> DiskStore {
     let free = free.clone();
     let probe = move || Ok::<_, io::Error>(Free { free: free.load(Relaxed), total: 1 << 30 });
-    DiskStore::open_with(directory, MEMORY, |_, _| Box::new(probe)).unwrap()
+    DiskStore::open_with(directory, MEMORY, SMALL, |_, _| Box::new(probe)).unwrap()
 }
 
 #[test]

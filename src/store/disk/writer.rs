@@ -1,14 +1,15 @@
 //! The one thread that writes: takes what waits, of all streams, writes it at once, syncs once, and reports.
 //!
 //! ```text
-//! queue ──► requests ──► Commit: each key once ──► write, sync ──► durable heads, sinks, answers
-//!                                                      └─ fails ──► everything fails, for good
+//! queue ──► requests ──► Commit: each key once ──► large batches: write, sync ──► the rest, with pointers: write, sync
+//!           durable heads, sinks, answers ◄── done ───────────┼────────────────────────────┘
+//!           everything fails, for good ◄── fails ─────────────┘
 //! ```
 //!
 //! It knows the order of things, and neither how they are encoded nor who waits for them.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -21,10 +22,11 @@ use bytes::Bytes;
 use super::{
     deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
-    format::{LogNumber, Released, StoredHead},
+    format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead, Usage},
     log::Log,
-    queue::{Append, Progress, Queue, Removal, Reply, Request},
+    queue::{Append, Progress, Queue, Relocation, Removal, Reply, Request, Value},
     reclaim::Reclaim,
+    segments::SegmentWriter,
 };
 use crate::{
     store::{MetaWrite, StoreError, Version},
@@ -58,6 +60,7 @@ pub(super) struct Writer {
     pub(super) numbers: Arc<Numbers>,
     pub(super) reclaim: Arc<Reclaim>,
     pub(super) deletions: Arc<Deletions>,
+    pub(super) segments: SegmentWriter,
     /// How many there were after the last write.
     pub(super) journals: usize,
     /// The last number that is written down as given.
@@ -82,7 +85,7 @@ impl Writer {
         for request in requests {
             commit.add(request);
         }
-        match commit.write(&mut self.noted_number) {
+        match commit.write(&mut self.noted_number, &mut self.segments) {
             Ok(committed) => {
                 committed.report(&self.reclaim);
                 self.look_after_journals();
@@ -135,7 +138,19 @@ struct Commit<'a> {
     by_stream: HashMap<StreamId, usize>,
     rows: HashMap<Bytes, Row>,
     reclaims: HashMap<LogNumber, Option<SeqNum>>,
+    large: Large,
     outcomes: Vec<Outcome>,
+}
+
+/// What becomes of batches in segments.
+#[derive(Default)]
+struct Large {
+    /// To be written, and pointed to.
+    batches: Vec<(BatchKey, Pieces)>,
+    /// Not pointed to any more.
+    dead: Vec<Pointer>,
+    /// Segments that are not written to any more.
+    left: Vec<SegmentNumber>,
 }
 
 /// What becomes of a stream's head.
@@ -169,6 +184,7 @@ impl<'a> Commit<'a> {
             by_stream: HashMap::new(),
             rows: HashMap::new(),
             reclaims: HashMap::new(),
+            large: Large::default(),
             outcomes: Vec::new(),
         }
     }
@@ -179,13 +195,17 @@ impl<'a> Commit<'a> {
             Request::Trim { log, released, done } => self.trim(log, released, done),
             Request::Delete { stream, log, done } => self.delete(stream, log, done),
             Request::Remove(removal) => self.remove(removal),
+            Request::Move(relocation) => self.relocate(relocation),
             Request::Row { key, value, expected, done } => self.row(key, value, expected, done),
             Request::Barrier(done) => self.outcomes.push(Outcome::Done(done)),
         }
     }
 
     fn append(&mut self, Append { log, key, value, head }: Append) {
-        self.writing.put_batch(&key, value);
+        match value {
+            Value::Database(value) => self.writing.put_batch(&key, value),
+            Value::Segment(pieces) => self.large.batches.push((key, pieces)),
+        }
         let released = self.head_of(&log).map_or(Released::default(), |head| head.released);
         let end = head.head.tail.seq_num;
         self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log.clone()));
@@ -218,8 +238,9 @@ impl<'a> Commit<'a> {
     }
 
     fn remove(&mut self, Removal { log, batches, to, progress, done }: Removal) {
-        for batch in &batches {
+        for (batch, pointer) in &batches {
             self.writing.remove_batch(batch);
+            self.large.dead.extend(pointer);
         }
         if progress == Progress::Finished {
             let noted = match self.reclaims.get(&log) {
@@ -230,6 +251,15 @@ impl<'a> Commit<'a> {
             if noted.is_ok_and(|noted| noted.is_some_and(|noted| noted <= to)) {
                 self.reclaims.insert(log, None);
             }
+        }
+        self.outcomes.push(Outcome::Done(done));
+    }
+
+    fn relocate(&mut self, Relocation { from, batches, done }: Relocation) {
+        self.large.left.push(from);
+        for batch in batches {
+            self.large.batches.push((batch.key, Pieces::whole(batch.value)));
+            self.large.dead.push(batch.pointer);
         }
         self.outcomes.push(Outcome::Done(done));
     }
@@ -277,7 +307,15 @@ impl<'a> Commit<'a> {
     }
 
     /// Writes what the requests came to, and syncs.
-    fn write(mut self, noted_number: &mut u64) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+    fn write(
+        mut self,
+        noted_number: &mut u64,
+        segments: &mut SegmentWriter,
+    ) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+        let usage = match self.large.write(self.engine, segments, &mut self.writing) {
+            Ok(usage) => usage,
+            Err(error) => return Err((error, self.outcomes)),
+        };
         for StreamChange { stream, head, .. } in &self.streams {
             match head {
                 Some(head) => self.writing.put_head(*stream, head),
@@ -314,10 +352,50 @@ impl<'a> Commit<'a> {
         match self.engine.wait_for_room().and_then(|()| self.writing.commit()) {
             Ok(()) => {
                 *noted_number = last_number;
+                self.engine.segments().set_usage(usage);
                 Ok(committed)
             }
             Err(error) => Err((error, committed.outcomes)),
         }
+    }
+}
+
+impl Large {
+    /// Makes the large batches durable, before anything points to them. How the segments are used after that.
+    fn write(
+        self,
+        engine: &Engine,
+        segments: &mut SegmentWriter,
+        writing: &mut Writing<'_>,
+    ) -> Result<BTreeMap<SegmentNumber, Usage>, EngineError> {
+        self.left.into_iter().for_each(|segment| segments.leave(segment));
+        let pointers = segments.append(&self.batches).map_err(EngineError::failed)?;
+        let mut changed = BTreeMap::new();
+        for ((key, _), pointer) in self.batches.iter().zip(&pointers) {
+            writing.put_pointer(key, pointer);
+            change_usage(engine, &mut changed, pointer, Usage::add);
+        }
+        for pointer in &self.dead {
+            change_usage(engine, &mut changed, pointer, Usage::remove);
+        }
+        for (segment, usage) in &changed {
+            writing.put_usage(*segment, usage);
+        }
+        Ok(changed)
+    }
+}
+
+fn change_usage(
+    engine: &Engine,
+    changed: &mut BTreeMap<SegmentNumber, Usage>,
+    pointer: &Pointer,
+    change: fn(&mut Usage, &Pointer),
+) {
+    let known = || engine.segments().usage(pointer.segment);
+    // Nothing is known of a segment only if its file was lost.
+    if let Some(usage) = changed.get(&pointer.segment).copied().or_else(known) {
+        let usage = changed.entry(pointer.segment).or_insert(usage);
+        change(usage, pointer);
     }
 }
 
@@ -363,6 +441,7 @@ impl Outcome {
             Request::Append(Append { log, head, .. }) => Self::Appended { log, end: head.head.tail.seq_num },
             Request::Trim { done, .. } | Request::Delete { done, .. } | Request::Barrier(done) => Self::Done(done),
             Request::Remove(removal) => Self::Done(removal.done),
+            Request::Move(relocation) => Self::Done(relocation.done),
             Request::Row { done, .. } => Self::Row(done, MetaWrite::Conflict),
         }
     }

@@ -294,5 +294,6 @@ proptest! {
             }
         }
         prop_assert_eq!(on_disk.everything(disk.store()), in_memory.everything(&memory));
+        prop_assert!(disk.store.audit().is_ok(), "{:?}", disk.store.audit());
     }
 }
