@@ -1,7 +1,7 @@
 //! The bytes that stand in the database: keys and values of batches, heads and the meta table. Knows no database.
 //!
 //! ```text
-//! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE]
+//! batch  key     [log 8 BE][first seq_num 8 BE][count 4 BE][last timestamp 8 BE][metered before 8 BE][metered 4 BE]
 //!        value   [version 1][checksum 8 LE][batch]                    as `batch_bytes` writes it
 //! head   key     [stream id 16]
 //!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token 0..=36]
@@ -9,7 +9,9 @@
 //! ```
 //!
 //! * What a search needs to know of a batch stands in its key, because the engine keeps values apart from keys: seeking
-//!   by time, counting and trimming read no record.
+//!   by time, counting and trimming read no record. So does what it leaves of the head: an append that moves only the
+//!   tail writes no head, and the stored one then is as the last such append but that of the last batch's end
+//!   ([`StoredHead::after`]).
 //! * `metered before` counts the log's records from its first on, so that sizes of ranges are differences.
 //! * A checksum (XXH3, 64 bits) covers all that follows it and, by its seed, the key: a value under another key's name is
 //!   as wrong as one with a flipped bit.
@@ -39,9 +41,13 @@ pub(super) struct LogNumber(pub(super) u64);
 pub(super) struct BatchKey {
     pub(super) log: LogNumber,
     pub(super) first: SeqNum,
+    /// Records.
+    pub(super) count: u32,
     pub(super) last_timestamp: Timestamp,
     /// Metered bytes of all records of the log before this batch.
     pub(super) metered_before: u64,
+    /// Metered bytes of its own.
+    pub(super) metered: u32,
 }
 
 /// What the database knows of a stream beside its batches.
@@ -77,23 +83,39 @@ pub(super) enum Damage {
 }
 
 impl BatchKey {
-    pub(super) const LEN: usize = 32;
+    pub(super) const LEN: usize = 40;
 
     pub(super) fn of(log: LogNumber, batch: &Batch, metered_before: u64) -> Self {
-        Self { log, first: batch.first_seq_num(), last_timestamp: batch.end().timestamp, metered_before }
+        Self {
+            log,
+            first: batch.first_seq_num(),
+            // By the limits of a batch, both fit.
+            count: batch.len() as u32,
+            last_timestamp: batch.end().timestamp,
+            metered_before,
+            metered: batch.metered() as u32,
+        }
     }
 
     /// Sorts before the key of every batch of `log` that begins at `first` or later, and after all others of the log.
     pub(super) fn lower(log: LogNumber, first: SeqNum) -> [u8; Self::LEN] {
-        Self { log, first, last_timestamp: Timestamp::new(0), metered_before: 0 }.to_bytes()
+        Self { log, first, count: 0, last_timestamp: Timestamp::new(0), metered_before: 0, metered: 0 }.to_bytes()
+    }
+
+    /// Where the log stands behind this batch.
+    pub(super) fn end(&self) -> Position {
+        Position { seq_num: self.first.saturating_add(u64::from(self.count)), timestamp: self.last_timestamp }
     }
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        let numbers = [self.log.0, self.first.get(), self.last_timestamp.get(), self.metered_before];
-        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            place.copy_from_slice(&number.to_be_bytes());
-        }
+        let mut rest = &mut bytes[..];
+        rest.put_u64(self.log.0);
+        rest.put_u64(self.first.get());
+        rest.put_u32(self.count);
+        rest.put_u64(self.last_timestamp.get());
+        rest.put_u64(self.metered_before);
+        rest.put_u32(self.metered);
         bytes
     }
 
@@ -104,8 +126,10 @@ impl BatchKey {
         Ok(Self {
             log: LogNumber(bytes.get_u64()),
             first: SeqNum::new(bytes.get_u64()),
+            count: bytes.get_u32(),
             last_timestamp: Timestamp::new(bytes.get_u64()),
             metered_before: bytes.get_u64(),
+            metered: bytes.get_u32(),
         })
     }
 }
@@ -126,7 +150,7 @@ pub(super) fn decode_batch(key: &BatchKey, value: Bytes) -> Result<Batch, Damage
     uncover(&value, &key.to_bytes())?;
     let mut rest = value.slice(COVER_LEN..);
     let batch = batch_bytes::take(key.first, &mut rest).ok_or(Damage::Malformed)?;
-    match rest.is_empty() && batch.end().timestamp == key.last_timestamp {
+    match rest.is_empty() && batch.end() == key.end() {
         true => Ok(batch),
         false => Err(Damage::Malformed),
     }
@@ -168,6 +192,12 @@ impl StoredHead {
         let token = std::str::from_utf8(rest).map_err(|_| Damage::Malformed)?;
         let fencing_token = FencingToken::new(token).map_err(|_| Damage::Malformed)?;
         Ok(Self { log, head: Head { tail, fencing_token, trim_point }, appended, released })
+    }
+
+    /// The head that an append left behind which moved only the tail.
+    pub(super) fn after(self, batch: &BatchKey) -> Self {
+        let head = Head { tail: batch.end(), ..self.head };
+        Self { head, appended: batch.metered_before + u64::from(batch.metered), ..self }
     }
 
     /// Metered bytes of what was not let go of.
@@ -272,6 +302,8 @@ mod tests {
             BatchKey { first: SeqNum::new(8), ..key },
             BatchKey { last_timestamp: Timestamp::new(3), ..key },
             BatchKey { metered_before: 0, ..key },
+            BatchKey { count: 2, ..key },
+            BatchKey { metered: 0, ..key },
         ] {
             assert_eq!(decode_batch(&other, value.clone()).unwrap_err(), Damage::Checksum);
         }
@@ -288,7 +320,7 @@ mod tests {
     fn keys_sort_by_log_and_number() {
         let key = |log, first, timestamp| {
             let (first, last_timestamp) = (SeqNum::new(first), Timestamp::new(timestamp));
-            BatchKey { log: LogNumber(log), first, last_timestamp, metered_before: 3 }.to_bytes()
+            BatchKey { log: LogNumber(log), first, count: 9, last_timestamp, metered_before: 3, metered: 2 }.to_bytes()
         };
         let sorted = [key(1, 0, 9), key(1, 1, 9), key(1, 256, 0), key(2, 0, 0), key(256, 0, 0)];
         assert!(sorted.is_sorted());
@@ -296,6 +328,15 @@ mod tests {
         assert!(BatchKey::lower(log, first) > sorted[0] && BatchKey::lower(log, first) < sorted[1]);
         assert_eq!(BatchKey::decode(&sorted[2]).unwrap().to_bytes(), sorted[2]);
         assert_eq!(BatchKey::decode(&sorted[2][1..]), Err(Damage::Malformed));
+    }
+
+    #[test]
+    fn a_batch_tells_the_tail_and_how_much_there_is() {
+        let batch = testing::batch(12, &[("a", 40), ("b", 41)]);
+        let after = head().after(&BatchKey::of(head().log, &batch, 77));
+        let tail = batch.end();
+        let expected = StoredHead { head: Head { tail, ..head().head }, appended: 77 + batch.metered() as u64, ..head() };
+        assert_eq!((after, tail), (expected, Position::new(14, 41)));
     }
 
     #[test]

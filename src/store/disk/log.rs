@@ -11,7 +11,7 @@ use super::{
     Shared,
     format::{self, BatchKey, LogNumber, StoredHead},
     locked,
-    queue::{Append, Request},
+    queue::{Append, Moves, Request},
     reading,
     space::Purpose,
 };
@@ -164,6 +164,7 @@ impl StreamLog for DiskLog {
             Accepted::Ended(reason) => return Err(StoreError::NotDone((*reason).into())),
         };
         check_position(&batch, before.head.tail.seq_num)?;
+        check_tail(&batch, &head)?;
         let purpose = match head.trim_point > before.head.trim_point {
             true => Purpose::Free,
             false => Purpose::Keep,
@@ -172,7 +173,8 @@ impl StreamLog for DiskLog {
         let key = BatchKey::of(self.log.number, &batch, before.appended);
         let value = format::encode_batch(&key, &batch);
         let after = StoredHead { head, appended: before.appended + batch.metered() as u64, ..*before };
-        self.shared.queue.push(Request::Append(Append { log: self.log.clone(), key, value, head: after }))?;
+        let moves = if after == before.after(&key) { Moves::Tail } else { Moves::More };
+        self.shared.queue.push(Request::Append(Append { log: self.log.clone(), key, value, head: after, moves }))?;
         *before = after;
         Ok(Commit::Pending)
     }
@@ -212,5 +214,12 @@ fn check_position(batch: &Batch, tail: SeqNum) -> Result<(), StoreError> {
         false => {
             Err(StoreError::NotDone(format!("a batch at {} does not fit at {tail}", batch.first_seq_num()).into()))
         }
+    }
+}
+
+fn check_tail(batch: &Batch, head: &Head) -> Result<(), StoreError> {
+    match batch.end() == head.tail {
+        true => Ok(()),
+        false => Err(StoreError::NotDone(format!("a batch to {} does not leave a tail at {}", batch.end(), head.tail).into())),
     }
 }

@@ -19,6 +19,7 @@ mod directory;
 mod engine;
 mod file_names;
 mod format;
+mod hashing;
 mod journal;
 mod log;
 mod queue;
@@ -177,9 +178,7 @@ impl Shared {
         let engine = self.engine.clone();
         let look = move || -> Result<_, EngineError> {
             let look = engine.look();
-            let head = look.head(stream)?;
-            head.as_ref().map(|head| reading::check_last(&look, head)).transpose()?;
-            Ok(head)
+            look.head(stream)?.map(|written| reading::head_after_last(&look, written)).transpose()
         };
         self.readers.run(move || look().map_err(|error| error.of_read(format_args!("stream {stream:?}")))).await
     }

@@ -63,6 +63,16 @@ pub(super) struct Append {
     pub(super) value: Bytes,
     /// Without what is known of the released beginning, which may have changed when this is written.
     pub(super) head: StoredHead,
+    pub(super) moves: Moves,
+}
+
+/// What of the head an append changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// Only the tail, which the batch's key tells.
+    Tail,
+    /// More than that.
+    More,
 }
 
 /// Some batches of a log that begin before `to`.

@@ -8,6 +8,7 @@
 //! It knows the order of things, and neither how they are encoded nor who waits for them.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
@@ -21,8 +22,9 @@ use super::{
     deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
     format::{LogNumber, Released, StoredHead},
+    hashing::BuildIdHasher,
     log::Log,
-    queue::{Append, Progress, Queue, Removal, Reply, Request},
+    queue::{Append, Moves, Progress, Queue, Removal, Reply, Request},
     reclaim::Reclaim,
 };
 use crate::{
@@ -115,12 +117,13 @@ impl Drop for FailOnPanic {
 
 /// Requests on their way to becoming one write.
 struct Commit<'a> {
-    look: Look<'a>,
     engine: &'a Engine,
+    /// As it was when something was first asked of it; appends ask nothing.
+    look: OnceCell<Look<'a>>,
     writing: Writing<'a>,
     numbers: &'a Numbers,
     streams: Vec<StreamChange>,
-    by_stream: HashMap<StreamId, usize>,
+    by_stream: HashMap<StreamId, usize, BuildIdHasher>,
     rows: HashMap<Bytes, Row>,
     reclaims: HashMap<LogNumber, Option<SeqNum>>,
     outcomes: Vec<Outcome>,
@@ -130,7 +133,10 @@ struct Commit<'a> {
 struct StreamChange {
     stream: StreamId,
     head: Option<StoredHead>,
+    moves: Moves,
     log: Option<Arc<Log>>,
+    /// Which of the outcomes is that of its appends.
+    appended: Option<usize>,
 }
 
 /// A row as it will stand after the write.
@@ -141,6 +147,7 @@ struct Row {
 
 /// Whom to tell, and what, when the write is durable.
 enum Outcome {
+    /// Of appends to one log, the last.
     Appended { log: Arc<Log>, end: SeqNum },
     Done(Reply<()>),
     Row(Reply<MetaWrite>, MetaWrite),
@@ -149,12 +156,12 @@ enum Outcome {
 impl<'a> Commit<'a> {
     fn new(engine: &'a Engine, numbers: &'a Numbers) -> Self {
         Self {
-            look: engine.look(),
             engine,
+            look: OnceCell::new(),
             writing: engine.write(),
             numbers,
             streams: Vec::new(),
-            by_stream: HashMap::new(),
+            by_stream: HashMap::default(),
             rows: HashMap::new(),
             reclaims: HashMap::new(),
             outcomes: Vec::new(),
@@ -172,17 +179,31 @@ impl<'a> Commit<'a> {
         }
     }
 
-    fn append(&mut self, Append { log, key, value, head }: Append) {
+    fn append(&mut self, Append { log, key, value, head, moves }: Append) {
         self.writing.put_batch(&key, value);
-        let released = self.head_of(&log).map_or(Released::default(), |head| head.released);
+        let before = self.head_of(&log);
+        let moves = if before.is_some() { moves } else { Moves::More };
+        let released = before.map_or(Released::default(), |head| head.released);
         let end = head.head.tail.seq_num;
-        self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log.clone()));
-        self.outcomes.push(Outcome::Appended { log, end });
+        let change = self.change(log.stream(), Some(StoredHead { released, ..head }), moves, Some(&log));
+        self.appended(change, log, end);
+    }
+
+    fn appended(&mut self, change: usize, log: Arc<Log>, to: SeqNum) {
+        let before = self.streams[change].appended.map(|place| &mut self.outcomes[place]);
+        match before {
+            // The stream may have had another log.
+            Some(Outcome::Appended { log: before, end }) if before.number() == log.number() => *end = to,
+            _ => {
+                self.streams[change].appended = Some(self.outcomes.len());
+                self.outcomes.push(Outcome::Appended { log, end: to });
+            }
+        }
     }
 
     fn trim(&mut self, log: Arc<Log>, released: Released, done: Reply<()>) {
         if let Some(head) = self.head_of(&log).filter(|head| head.released.to < released.to) {
-            self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log));
+            self.change(log.stream(), Some(StoredHead { released, ..head }), Moves::More, Some(&log));
             self.reclaims.insert(head.log, Some(released.to));
         }
         self.outcomes.push(Outcome::Done(done));
@@ -191,13 +212,13 @@ impl<'a> Commit<'a> {
     fn delete(&mut self, stream: StreamId, log: Option<Arc<Log>>, done: Reply<()>) {
         let found = match self.by_stream.get(&stream) {
             Some(&place) => Ok(self.streams[place].head),
-            None => self.look.head(stream),
+            None => self.look().head(stream),
         };
         match found {
             Ok(head) => {
                 if let Some(head) = head {
                     self.reclaims.insert(head.log, Some(SeqNum::MAX));
-                    self.change(stream, None, log);
+                    self.change(stream, None, Moves::More, log.as_ref());
                 }
                 self.outcomes.push(Outcome::Done(done));
             }
@@ -212,7 +233,7 @@ impl<'a> Commit<'a> {
         if progress == Progress::Finished {
             let noted = match self.reclaims.get(&log) {
                 Some(&noted) => Ok(noted),
-                None => self.look.reclaim(log),
+                None => self.look().reclaim(log),
             };
             // More may have been let go of since.
             if noted.is_ok_and(|noted| noted.is_some_and(|noted| noted <= to)) {
@@ -238,7 +259,7 @@ impl<'a> Commit<'a> {
     fn version_of(&self, key: &[u8]) -> Result<Version, EngineError> {
         let version = match self.rows.get(key) {
             Some(row) => Some(row.version),
-            None => self.look.row(key)?.map(|(version, _)| version),
+            None => self.look().row(key)?.map(|(version, _)| version),
         };
         Ok(version.map_or(Version::ABSENT, Version))
     }
@@ -253,23 +274,35 @@ impl<'a> Commit<'a> {
         head.filter(|head| head.log == log.number())
     }
 
-    fn change(&mut self, stream: StreamId, head: Option<StoredHead>, log: Option<Arc<Log>>) {
+    /// Notes what becomes of a head; returns the place of the change.
+    fn change(&mut self, stream: StreamId, head: Option<StoredHead>, moves: Moves, log: Option<&Arc<Log>>) -> usize {
         let place = *self.by_stream.entry(stream).or_insert(self.streams.len());
         match self.streams.get_mut(place) {
             Some(change) => {
                 change.head = head;
-                change.log = log.or(change.log.take());
+                if moves == Moves::More {
+                    change.moves = moves;
+                }
+                if let Some(log) = log.filter(|log| change.log.as_ref().is_none_or(|known| !Arc::ptr_eq(known, log))) {
+                    change.log = Some(log.clone());
+                }
             }
-            None => self.streams.push(StreamChange { stream, head, log }),
+            None => self.streams.push(StreamChange { stream, head, moves, log: log.cloned(), appended: None }),
         }
+        place
+    }
+
+    fn look(&self) -> &Look<'a> {
+        self.look.get_or_init(|| self.engine.look())
     }
 
     /// Writes what the requests came to, and syncs.
     fn write(mut self, noted_number: &mut u64) -> Result<Committed, (EngineError, Vec<Outcome>)> {
-        for StreamChange { stream, head, .. } in &self.streams {
-            match head {
-                Some(head) => self.writing.put_head(*stream, head),
-                None => self.writing.remove_head(*stream),
+        for StreamChange { stream, head, moves, .. } in &self.streams {
+            match (head, moves) {
+                (Some(_), Moves::Tail) => {}
+                (Some(head), Moves::More) => self.writing.put_head(*stream, head),
+                (None, _) => self.writing.remove_head(*stream),
             }
         }
         for (key, Row { version, value }) in self.rows {
@@ -317,7 +350,7 @@ struct Committed {
 }
 
 impl Committed {
-    /// Tells everyone, in the order in which they asked; of one stream's appends, the last is told.
+    /// Tells everyone, in the order in which they asked; of appends to one log, all where the first was.
     fn report(self, reclaim: &Reclaim) {
         for StreamChange { head, log, .. } in self.streams {
             if let Some(log) = log {
@@ -325,16 +358,9 @@ impl Committed {
             }
         }
         reclaim.add(self.reclaims);
-        let mut last_of = HashMap::new();
-        for (place, outcome) in self.outcomes.iter().enumerate() {
-            if let Outcome::Appended { log, .. } = outcome {
-                last_of.insert(log.number(), place);
-            }
-        }
-        for (place, outcome) in self.outcomes.into_iter().enumerate() {
+        for outcome in self.outcomes {
             match outcome {
-                Outcome::Appended { log, end } if last_of.get(&log.number()) == Some(&place) => log.sink().durable(end),
-                Outcome::Appended { .. } => {}
+                Outcome::Appended { log, end } => log.sink().durable(end),
                 Outcome::Done(done) => answer(done, Ok(())),
                 Outcome::Row(done, write) => answer(done, Ok(write)),
             }
