@@ -14,7 +14,7 @@ use std::{
 
 const TITLE: &str = "s2s-gateway log ";
 /// The format that this version reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A directory that this process has for itself, for as long as this is kept.
 #[derive(Debug)]

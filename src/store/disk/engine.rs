@@ -15,7 +15,7 @@ use std::{fs, io, path::Path, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable,
+    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable, Slice,
     config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
 };
 
@@ -237,7 +237,7 @@ pub(super) struct Writing<'a> {
 
 impl Writing<'_> {
     pub(super) fn put_batch(&mut self, key: &BatchKey, value: Bytes) {
-        self.batch.insert(&self.engine.batches, key.to_bytes(), value);
+        self.batch.insert(&self.engine.batches, key.to_bytes(), &value[..]);
     }
 
     pub(super) fn remove_batch(&mut self, key: &BatchKey) {
@@ -254,11 +254,11 @@ impl Writing<'_> {
     }
 
     pub(super) fn put_row(&mut self, key: Bytes, version: u64, value: &[u8]) {
-        self.batch.insert(&self.engine.meta, key, format::encode_row(version, value));
+        self.batch.insert(&self.engine.meta, &key[..], format::encode_row(version, value));
     }
 
     pub(super) fn remove_row(&mut self, key: Bytes) {
-        self.batch.remove(&self.engine.meta, key);
+        self.batch.remove(&self.engine.meta, &key[..]);
     }
 
     /// Batches of `log` that begin before `to` are to be removed.
@@ -312,13 +312,13 @@ impl Look<'_> {
         let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
         self.snapshot.range(&self.engine.batches, range).map(|found| {
             let (key, value) = found.into_inner()?;
-            Ok(format::decode_batch(&BatchKey::decode(&key)?, value.into())?)
+            Ok(format::decode_batch(&BatchKey::decode(&key)?, shared(value))?)
         })
     }
 
     pub(super) fn batch(&self, key: &BatchKey) -> Result<Batch, EngineError> {
         let value = self.snapshot.get(&self.engine.batches, key.to_bytes())?.ok_or(Damage::Missing)?;
-        Ok(format::decode_batch(key, value.into())?)
+        Ok(format::decode_batch(key, shared(value))?)
     }
 
     pub(super) fn head(&self, stream: StreamId) -> Result<Option<StoredHead>, EngineError> {
@@ -329,15 +329,15 @@ impl Look<'_> {
 
     pub(super) fn row(&self, key: &[u8]) -> Result<Option<(u64, Bytes)>, EngineError> {
         let row = self.snapshot.get(&self.engine.meta, key)?;
-        Ok(row.map(|row| format::decode_row(row.into())).transpose()?)
+        Ok(row.map(|row| format::decode_row(shared(row))).transpose()?)
     }
 
     /// Rows whose keys are `from` or sort after it.
     pub(super) fn rows(&self, from: &[u8]) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
         self.snapshot.range(&self.engine.meta, from..).map(|found| {
             let (key, row) = found.into_inner()?;
-            let (version, value) = format::decode_row(row.into())?;
-            Ok((key.into(), version, value))
+            let (version, value) = format::decode_row(shared(row))?;
+            Ok((shared(key), version, value))
         })
     }
 
@@ -360,6 +360,11 @@ impl Look<'_> {
         let number = self.snapshot.get(&self.engine.state, LAST_NUMBER)?;
         Ok(number.map(|number| format::decode_number(&number)).transpose()?.unwrap_or(0))
     }
+}
+
+/// The same bytes, for those who know nothing of the engine.
+fn shared(bytes: Slice) -> Bytes {
+    Bytes::from_owner(bytes)
 }
 
 impl From<fjall::Error> for EngineError {
