@@ -1,7 +1,7 @@
 //! The data directory: whose it is, and which format lies in it. Knows nothing of what is kept there.
 //!
 //! ```text
-//! DIR/format   "s2s-gateway log 1\n"   written first, and only once
+//! DIR/format   "s2s-gateway log 2\n"   written first, and only once
 //! DIR/lock     held locked by the process that uses the directory
 //! DIR/log/     the database
 //! ```
@@ -32,6 +32,17 @@ pub enum DirectoryError {
     /// It was written by a later version.
     #[error("{path} has format {found}, and this version reads format {VERSION} only: use the version that wrote it")]
     Newer {
+        /// Which directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It was written by an earlier version.
+    #[error(
+        "{path} has format {found}, and this version reads format {VERSION} only: use the version that wrote it, or \
+         another directory"
+    )]
+    Older {
         /// Which directory.
         path: PathBuf,
         /// Its format.
@@ -153,6 +164,7 @@ fn check_format(path: &Path, text: &str) -> Result<(), DirectoryError> {
     let version = text.trim_end().strip_prefix(TITLE).and_then(|version| version.parse().ok());
     match version {
         Some(VERSION) => Ok(()),
+        Some(found) if found < VERSION => Err(DirectoryError::Older { path: path.into(), found }),
         Some(found) => Err(DirectoryError::Newer { path: path.into(), found }),
         None => Err(DirectoryError::NoFormat(path.join("format"))),
     }
@@ -167,7 +179,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         drop(DataDirectory::open(&path).unwrap());
-        assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "s2s-gateway log 1\n");
+        assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "s2s-gateway log 2\n");
         assert_eq!(DataDirectory::open(&path).unwrap().database(), path.join("log"));
     }
 
@@ -183,11 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_and_named() {
+    fn another_format_is_refused_and_named() {
         let path = tempfile::tempdir().unwrap();
-        fs::write(path.path().join("format"), "s2s-gateway log 2\n").unwrap();
+        fs::write(path.path().join("format"), "s2s-gateway log 3\n").unwrap();
         let refused = DataDirectory::open(path.path()).unwrap_err();
-        assert!(matches!(refused, DirectoryError::Newer { found: 2, .. }), "{refused}");
+        assert!(matches!(refused, DirectoryError::Newer { found: 3, .. }), "{refused}");
+        fs::write(path.path().join("format"), "s2s-gateway log 1\n").unwrap();
+        let refused = DataDirectory::open(path.path()).unwrap_err();
+        assert!(matches!(refused, DirectoryError::Older { found: 1, .. }), "{refused}");
         fs::write(path.path().join("format"), "something else").unwrap();
         assert!(matches!(DataDirectory::open(path.path()), Err(DirectoryError::NoFormat(_))));
     }
