@@ -15,7 +15,8 @@ use std::{fs, io, path::Path, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable, Slice,
+    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable,
+    Slice,
     config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
 };
 

@@ -336,7 +336,8 @@ mod tests {
         let batch = testing::batch(12, &[("a", 40), ("b", 41)]);
         let after = head().after(&BatchKey::of(head().log, &batch, 77));
         let tail = batch.end();
-        let expected = StoredHead { head: Head { tail, ..head().head }, appended: 77 + batch.metered() as u64, ..head() };
+        let expected =
+            StoredHead { head: Head { tail, ..head().head }, appended: 77 + batch.metered() as u64, ..head() };
         assert_eq!((after, tail), (expected, Position::new(14, 41)));
     }
 

@@ -157,7 +157,6 @@ impl DiskLog {
 
 impl StreamLog for DiskLog {
     fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError> {
-        self.shared.queue.check()?;
         let mut accepted = locked(&self.log.accepted);
         let before = match &mut *accepted {
             Accepted::Open(before) => before,
@@ -220,6 +219,8 @@ fn check_position(batch: &Batch, tail: SeqNum) -> Result<(), StoreError> {
 fn check_tail(batch: &Batch, head: &Head) -> Result<(), StoreError> {
     match batch.end() == head.tail {
         true => Ok(()),
-        false => Err(StoreError::NotDone(format!("a batch to {} does not leave a tail at {}", batch.end(), head.tail).into())),
+        false => Err(StoreError::NotDone(
+            format!("a batch to {} does not leave a tail at {}", batch.end(), head.tail).into(),
+        )),
     }
 }

@@ -26,6 +26,7 @@ mod queue;
 mod readers;
 mod reading;
 mod reclaim;
+mod reports;
 mod space;
 mod table;
 #[cfg(test)]
@@ -151,6 +152,7 @@ impl DiskStore {
             deletions: deletions.clone(),
             journals: engine.journals(),
             noted_number: last,
+            reports: writer::reports(queue.clone()),
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
         store.threads.push(deletions::start(deletions.clone())?);

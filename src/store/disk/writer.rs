@@ -9,7 +9,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -26,6 +26,7 @@ use super::{
     log::Log,
     queue::{Append, Moves, Progress, Queue, Removal, Reply, Request},
     reclaim::Reclaim,
+    reports::Reports,
 };
 use crate::{
     store::{MetaWrite, StoreError, Version},
@@ -63,6 +64,12 @@ pub(super) struct Writer {
     pub(super) journals: usize,
     /// The last number that is written down as given.
     pub(super) noted_number: u64,
+    pub(super) reports: Reports<Report>,
+}
+
+/// The way to whoever waits for what `queue` takes. If telling them panics, nothing is taken any more.
+pub(super) fn reports(queue: Arc<Queue>) -> Reports<Report> {
+    Reports::start(Report::tell, FailOnPanic(queue))
 }
 
 impl Writer {
@@ -72,8 +79,8 @@ impl Writer {
         while let Some(requests) = self.queue.take() {
             if let Err((reason, requests)) = self.write(requests) {
                 tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
-                let waiting = self.queue.fail(reason.clone());
-                fail_all(requests.into_iter().chain(waiting.into_iter().map(Outcome::unwritten)), &reason);
+                let waiting = self.queue.fail(reason.clone()).into_iter().map(Outcome::unwritten);
+                self.reports.pass_on(failures(requests.into_iter().chain(waiting), &reason));
             }
         }
     }
@@ -85,7 +92,7 @@ impl Writer {
         }
         match commit.write(&mut self.noted_number) {
             Ok(committed) => {
-                committed.report(&self.reclaim);
+                self.reports.pass_on(committed.settle(&self.reclaim));
                 self.look_after_journals();
                 Ok(())
             }
@@ -103,14 +110,15 @@ impl Writer {
     }
 }
 
-/// A panic of the writer, or of a sink that it called, must not leave anyone waiting.
+/// A panic of the writer, or of a sink that was told, must not leave anyone waiting.
 struct FailOnPanic(Arc<Queue>);
 
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let reason: Arc<str> = "the thread that writes to the disk panicked".into();
-            fail_all(self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten), &reason);
+            let reason: Arc<str> = "the thread that writes to the disk, or reports it, panicked".into();
+            let waiting = self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten);
+            failures(waiting, &reason).into_iter().for_each(Report::tell);
         }
     }
 }
@@ -146,9 +154,12 @@ struct Row {
 }
 
 /// Whom to tell, and what, when the write is durable.
-enum Outcome {
+pub(super) enum Outcome {
     /// Of appends to one log, the last.
-    Appended { log: Arc<Log>, end: SeqNum },
+    Appended {
+        log: Arc<Log>,
+        end: SeqNum,
+    },
     Done(Reply<()>),
     Row(Reply<MetaWrite>, MetaWrite),
 }
@@ -350,21 +361,15 @@ struct Committed {
 }
 
 impl Committed {
-    /// Tells everyone, in the order in which they asked; of appends to one log, all where the first was.
-    fn report(self, reclaim: &Reclaim) {
+    /// From now on it is what readers find. Whom to tell of it, in the order in which they asked.
+    fn settle(self, reclaim: &Reclaim) -> Vec<Report> {
         for StreamChange { head, log, .. } in self.streams {
             if let Some(log) = log {
                 log.set_durable(head);
             }
         }
         reclaim.add(self.reclaims);
-        for outcome in self.outcomes {
-            match outcome {
-                Outcome::Appended { log, end } => log.sink().durable(end),
-                Outcome::Done(done) => answer(done, Ok(())),
-                Outcome::Row(done, write) => answer(done, Ok(write)),
-            }
-        }
+        self.outcomes.into_iter().map(Report::Durable).collect()
     }
 }
 
@@ -380,21 +385,36 @@ impl Outcome {
     }
 }
 
-/// Tells everyone that it may have happened and nothing more will; each log once.
-fn fail_all(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) {
-    let failed = || StoreError::Unknown(reason.clone());
-    let mut told = HashMap::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Appended { log, .. } => {
-                if told.insert(log.number(), ()).is_none() {
-                    log.sink().failed(failed());
-                }
-            }
-            Outcome::Done(done) => answer(done, Err(failed())),
-            Outcome::Row(done, _) => answer(done, Err(failed())),
+/// What became of a request.
+pub(super) enum Report {
+    /// It is durable.
+    Durable(Outcome),
+    /// It may have happened, and nothing more will, for this reason.
+    Failed(Outcome, Arc<str>),
+}
+
+impl Report {
+    fn tell(self) {
+        let failed = |reason| StoreError::Unknown(reason);
+        match self {
+            Self::Durable(Outcome::Appended { log, end }) => log.sink().durable(end),
+            Self::Durable(Outcome::Done(done)) => answer(done, Ok(())),
+            Self::Durable(Outcome::Row(done, write)) => answer(done, Ok(write)),
+            Self::Failed(Outcome::Appended { log, .. }, reason) => log.sink().failed(failed(reason)),
+            Self::Failed(Outcome::Done(done), reason) => answer(done, Err(failed(reason))),
+            Self::Failed(Outcome::Row(done, _), reason) => answer(done, Err(failed(reason))),
         }
     }
+}
+
+/// That all of this failed; of each log once.
+fn failures(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) -> Vec<Report> {
+    let mut told = HashSet::new();
+    let untold = outcomes.filter(|outcome| match outcome {
+        Outcome::Appended { log, .. } => told.insert(log.number()),
+        Outcome::Done(_) | Outcome::Row(..) => true,
+    });
+    untold.map(|outcome| Report::Failed(outcome, reason.clone())).collect()
 }
 
 fn answer<T>(done: Reply<T>, result: Result<T, StoreError>) {
