@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::{
     deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
-    format::{LogNumber, Released, StoredHead},
+    format::{BatchKey, LogNumber, Released, StoredHead},
     hashing::BuildIdHasher,
     log::Log,
     queue::{Append, Moves, Progress, Queue, Removal, Reply, Request},
@@ -130,6 +130,7 @@ struct Commit<'a> {
     look: OnceCell<Look<'a>>,
     writing: Writing<'a>,
     numbers: &'a Numbers,
+    batches: Vec<(BatchKey, Bytes)>,
     streams: Vec<StreamChange>,
     by_stream: HashMap<StreamId, usize, BuildIdHasher>,
     rows: HashMap<Bytes, Row>,
@@ -171,6 +172,7 @@ impl<'a> Commit<'a> {
             look: OnceCell::new(),
             writing: engine.write(),
             numbers,
+            batches: Vec::new(),
             streams: Vec::new(),
             by_stream: HashMap::default(),
             rows: HashMap::new(),
@@ -191,7 +193,7 @@ impl<'a> Commit<'a> {
     }
 
     fn append(&mut self, Append { log, key, value, head, moves }: Append) {
-        self.writing.put_batch(&key, value);
+        self.batches.push((key, value));
         let before = self.head_of(&log);
         let moves = if before.is_some() { moves } else { Moves::More };
         let released = before.map_or(Released::default(), |head| head.released);
@@ -307,8 +309,17 @@ impl<'a> Commit<'a> {
         self.look.get_or_init(|| self.engine.look())
     }
 
+    /// In their order: the place of one then lies near that of the one before, which the engine has just looked for.
+    fn put_batches(&mut self) {
+        self.batches.sort_unstable_by_key(|(key, _)| (key.log, key.first));
+        for (key, value) in self.batches.drain(..) {
+            self.writing.put_batch(&key, value);
+        }
+    }
+
     /// Writes what the requests came to, and syncs.
     fn write(mut self, noted_number: &mut u64) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+        self.put_batches();
         for StreamChange { stream, head, moves, .. } in &self.streams {
             match (head, moves) {
                 (Some(_), Moves::Tail) => {}
