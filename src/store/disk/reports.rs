@@ -63,11 +63,13 @@ mod tests {
 
     use super::*;
 
-    fn answer((answer, number): (oneshot::Sender<usize>, usize)) {
+    type Asked = (oneshot::Sender<usize>, usize);
+
+    fn answer((answer, number): Asked) {
         answer.send(number).unwrap();
     }
 
-    fn asked(count: usize) -> (Vec<(oneshot::Sender<usize>, usize)>, Vec<oneshot::Receiver<usize>>) {
+    fn asked(count: usize) -> (Vec<Asked>, Vec<oneshot::Receiver<usize>>) {
         let (senders, receivers): (Vec<_>, _) = (0..count).map(|_| oneshot::channel()).unzip();
         (senders.into_iter().zip(0..).collect(), receivers)
     }
