@@ -68,6 +68,11 @@ impl Held {
         &self.share
     }
 
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// From now on `bytes` are taken.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {

@@ -1,9 +1,14 @@
 //! The binary as its users meet it: processes, pipes, exit codes, signals.
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
+
+use process::{Process, serve};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_s2s-gateway");
 const STREAM: &str = "my-basin-01/orders/eu west";
@@ -19,38 +24,24 @@ fn run(words: &[&str]) -> Output {
     command(words).output().unwrap()
 }
 
-/// A gateway in a process of its own, on a port that the system chose.
-struct Gateway {
-    process: Child,
-    url: String,
-    /// Open, so that the gateway has someone to write to.
-    _stdout: BufReader<ChildStdout>,
-}
+/// A gateway in a process of its own.
+struct Gateway(Process);
 
 impl Gateway {
     fn start(words: &[&str]) -> Self {
-        Self::spawn(command(&[&["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "warn"], words].concat()))
+        Self(Process::start(serve([&["--memory"], words].concat())).unwrap())
     }
 
     /// One that asks for tokens; [`Gateway::run`] presents none.
     fn with_tokens() -> Self {
-        let mut command = command(&["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "warn", "--auth"]);
+        let mut command = serve(["--memory", "--auth"]);
         command.env("S2S_ROOT_TOKEN", ROOT);
-        Self::spawn(command)
-    }
-
-    fn spawn(mut command: Command) -> Self {
-        let mut process = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
-        let url = first.trim().rsplit(' ').next().unwrap().to_owned();
-        Self { process, url, _stdout: stdout }
+        Self(Process::start(command).unwrap())
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = command(words);
-        command.env("S2S_ADDR", &self.url);
+        command.env("S2S_ADDR", self.0.url());
         command
     }
 
@@ -75,18 +66,6 @@ impl Gateway {
 
     fn read(&self, words: &[&str]) -> Output {
         self.run(&[&["read", STREAM], words].concat())
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -381,7 +360,7 @@ fn a_token_is_issued_used_listed_and_revoked() {
 #[test]
 fn tls_with_a_certificate_made_at_start() {
     let gateway = Gateway::start(&["--tls-self-signed"]);
-    assert!(gateway.url.starts_with("https://127.0.0.1:"), "{}", gateway.url);
+    assert!(gateway.0.url().starts_with("https://127.0.0.1:"), "{}", gateway.0.url());
     succeeded(gateway.append(&["--create", "--insecure"], b"secret\n"));
     assert_eq!(stdout(&succeeded(gateway.read(&["--insecure"]))), "secret\n");
     let wary = gateway.read(&[]);
@@ -408,11 +387,11 @@ fn told_to_stop_it_acknowledges_what_was_sent_and_ends() {
         }
         process.wait().unwrap();
     };
-    gateway.signal("TERM");
+    gateway.0.signal("TERM");
     drop(input);
     let appended = succeeded(appender.wait_with_output().unwrap());
     assert!(stdout(&appended).starts_with("appended 2 records, tail 2 @ "));
     // The follower hears of it at its next heartbeat or, earlier here, at the deadline; it has nowhere else to go.
-    assert!(gateway.process.wait().unwrap().success());
+    assert!(gateway.0.wait().success());
     assert_eq!(follower.wait().unwrap().code(), Some(1));
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rustls::{
@@ -17,8 +17,9 @@ use s2s_gateway::{
     wire::{Frame, FrameBuffer, ReadBatch, decode_append_ack, decode_read_batch},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -415,4 +416,15 @@ async fn plain_http_on_a_tls_port_harms_nobody() {
     silent.send(b"\x16").await;
     drop(silent);
     assert_eq!(peer.tail("orders").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_connects_and_does_not_say_what_they_speak_is_given_up() {
+    let gateway = Gateway::start().await;
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n", b"GET /health HT"] {
+        let mut silent = TcpStream::connect(gateway.address).await.unwrap();
+        silent.write_all(said).await.unwrap();
+        let ended = timeout(Duration::from_secs(60), silent.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "{said:?}: it is still connected");
+    }
 }

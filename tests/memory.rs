@@ -6,17 +6,15 @@
 
 mod support;
 
-use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::Builder;
-use support::peer::{self, BASIN, Peer, Session, within};
-use tokio::{net::TcpStream, task::JoinSet};
+use support::{
+    peer::{self, BASIN, Peer, Session, within},
+    process::{Process, serve},
+};
+use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 
 const MIB: usize = 1024 * 1024;
 
@@ -29,40 +27,23 @@ const IDLE_STREAM: usize = 5 * 1024;
 /// What a session may cost that has nothing to do, with its part of a connection.
 const IDLE_SESSION: usize = 5 * 1024;
 
-/// A gateway in a process of its own.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-    /// Open, so that the gateway has someone to write to.
-    _stdout: BufReader<ChildStdout>,
+/// A gateway on disk, in a process of its own.
+struct Measured {
+    process: Process,
     _directory: tempfile::TempDir,
 }
 
-impl Process {
-    /// On disk.
+impl Measured {
     fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let binary = std::env::var_os("GATEWAY_BIN").unwrap_or(env!("CARGO_BIN_EXE_s2s-gateway").into());
-        let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--data-dir"])
-            .arg(directory.path())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
-        let address = first.trim().rsplit('/').next().unwrap().parse().unwrap();
-        Self { child, address, _stdout: stdout, _directory: directory }
+        let mut command = serve(["--data-dir".as_ref(), directory.path().as_os_str()]);
+        command.args(arguments);
+        Self { process: Process::start(command).unwrap(), _directory: directory }
     }
 
     /// Bytes of memory: now (`VmRSS`), or at the most so far (`VmHWM`).
     fn memory(&self, which: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(which)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+        self.process.memory(which)
     }
 
     async fn connect(&self) -> Peer {
@@ -70,7 +51,7 @@ impl Process {
     }
 
     async fn connect_with(&self, settings: &Builder) -> Peer {
-        let socket = TcpStream::connect(self.address).await.unwrap();
+        let socket = TcpStream::connect(self.process.address()).await.unwrap();
         socket.set_nodelay(true).unwrap();
         Peer::over(socket, settings).await
     }
@@ -120,13 +101,6 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn name(stream: usize) -> String {
     format!("tenant/stream-{stream:06}")
 }
@@ -155,7 +129,7 @@ impl Load {
 
     /// The budget holds while streams are appended to, followed, and read by readers that stall.
     async fn run(&self) {
-        let process = Process::start(&["--memory-budget", &self.budget.to_string()]);
+        let process = Measured::start(&["--memory-budget", &self.budget.to_string()]);
         process.provision().await;
         process.touch_streams(self.streams).await;
         println!("{} streams: {} MiB", self.streams, process.memory("VmRSS") / MIB);
@@ -167,6 +141,7 @@ impl Load {
         }
         let (mut writers, mut followers, mut stalling) = (JoinSet::new(), JoinSet::new(), Vec::new());
         let batch = peer::input([[b'x'; RECORD]; RECORDS_A_BATCH]);
+        let progress = Arc::new(Notify::new());
         for number in 0..self.busy {
             let connection = number % self.connections;
             let stream = name(number * self.streams / self.busy);
@@ -174,7 +149,7 @@ impl Load {
             followers.spawn(follow(follower, 1 + self.batches * RECORDS_A_BATCH));
             stalling.push(stalled[connection].read_session(&stream, "seq_num=0").await);
             let writer = peers[connection].append_session(&stream).await;
-            writers.spawn(write(writer, batch.clone(), self.batches));
+            writers.spawn(write(writer, batch.clone(), self.batches, progress.clone()));
         }
         println!("{} sessions: {} MiB", self.sessions(), process.memory("VmRSS") / MIB);
 
@@ -183,14 +158,17 @@ impl Load {
         let watched = tokio::spawn(async move {
             let mut most = [0; 4];
             loop {
+                progress.notified().await;
+                let before = most;
                 for (most, share) in most.iter_mut().zip(["appends", "recent", "written", "sessions"]) {
-                    let (taken, limit) = Process::share(&mut watch, share).await;
+                    let (taken, limit) = Measured::share(&mut watch, share).await;
                     *most = taken.max(*most);
                     let over = if share == "sessions" { one_each } else { WRITE };
                     assert!(taken <= limit + over, "{share}: {taken} of {limit}");
                 }
-                println!("taken at most of appends, recent, written, sessions: {most:?}");
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                if most != before {
+                    println!("taken at most of appends, recent, written, sessions: {most:?}");
+                }
             }
         });
         writers.join_all().await;
@@ -208,8 +186,8 @@ impl Load {
     }
 }
 
-/// Appends `batch` so many times, a few in flight.
-async fn write(mut session: Session, batch: Bytes, count: usize) {
+/// Appends `batch` so many times, a few in flight, and tells of each ack.
+async fn write(mut session: Session, batch: Bytes, count: usize, progress: Arc<Notify>) {
     const IN_FLIGHT: usize = 4;
     for sent in 0..count + IN_FLIGHT {
         if sent < count {
@@ -217,6 +195,7 @@ async fn write(mut session: Session, batch: Bytes, count: usize) {
         }
         if sent >= IN_FLIGHT {
             session.expect_ack().await;
+            progress.notify_one();
         }
     }
 }
@@ -247,7 +226,7 @@ async fn the_budget_holds_with_many_streams_and_sessions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_never_finished_do_not_fill_memory() {
-    let process = Process::start(&["--memory-budget", "32MiB"]);
+    let process = Measured::start(&["--memory-budget", "32MiB"]);
     process.provision().await;
     let mut peers = process.connections(10).await;
     let mut bystander = peers[0].append_session("bystander").await;
@@ -265,7 +244,7 @@ async fn frames_that_are_never_finished_do_not_fill_memory() {
     sessions.pop().unwrap().expect_failure(429, "rate_limited").await;
     bystander.send(peer::input(["still served"]));
     bystander.expect_ack().await;
-    let (taken, limit) = Process::share(&mut peers[0], "sessions").await;
+    let (taken, limit) = Measured::share(&mut peers[0], "sessions").await;
     assert!(taken <= limit + MIB, "{taken} of {limit}");
     let grown = process.memory("VmRSS") - before;
     assert!(grown <= 2 * limit + PROGRAM / 2, "{} MiB", grown / MIB);
@@ -281,7 +260,7 @@ fn cost_of_each(what: &str, before: usize, after: usize, count: usize) -> usize 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and wants the binary as released"]
 async fn an_idle_follower_is_small() {
-    let process = Process::start(&[]);
+    let process = Measured::start(&[]);
     process.provision().await;
     let mut writer = process.connect().await.append_session("followed").await;
     writer.send(peer::input(["first"]));
@@ -310,7 +289,7 @@ async fn an_idle_follower_is_small() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and wants the binary as released"]
 async fn an_idle_append_session_is_small() {
-    let process = Process::start(&[]);
+    let process = Measured::start(&[]);
     process.provision().await;
     let before = process.memory("VmRSS");
     let mut peers = process.connections(100).await;
@@ -333,7 +312,7 @@ async fn an_idle_append_session_is_small() {
 #[ignore = "measures, and wants the binary as released"]
 async fn an_idle_stream_is_small() {
     const STREAMS: usize = 100_000;
-    let process = Process::start(&[]);
+    let process = Measured::start(&[]);
     process.provision().await;
     let before = process.memory("VmRSS");
     process.touch_streams(STREAMS).await;

@@ -28,7 +28,7 @@ use self::support::{
     Gateway, Setup,
     peer::{
         BASIN, Peer, Reply, any_request, basin_request, input, record, records_path, session_request, stream_path,
-        with_headers,
+        until, with_headers,
     },
 };
 
@@ -481,6 +481,36 @@ async fn revoking_ends_sessions_and_requests_at_once() {
     world.revoke("never").await.assert_error(404, "access_token_not_found");
     unharmed.send(input(["two"]));
     assert_eq!(unharmed.expect_acked().await, (1, 2));
+}
+
+#[tokio::test]
+async fn revoking_ends_requests_that_wait() {
+    // http.md §4: one waits for records, the others for the rest of their bodies.
+    let mut world = World::with(&["orders"]).await;
+    let mut bearer = world.bearer("t", only(&["append", "read", "issue-access-token"])).await;
+    let json =
+        |path: &str| any_request("POST", path).header("s2-basin", BASIN).header("content-type", "application/json");
+    let wait = basin_request("GET", &format!("{}?seq_num=0&wait=60", records_path("orders"))).body(()).unwrap();
+    let long_poll = bearer.open(wait, true).await;
+    let mut append = bearer.open(json(&records_path("orders")).body(()).unwrap(), false).await;
+    let mut issue = bearer.open(json("/v1/access-tokens").body(()).unwrap(), false).await;
+    for request in [&mut append, &mut issue] {
+        request.sending.send_data("{".into(), false).unwrap();
+    }
+    for route in ["read", "append", "issue-access-token"] {
+        let came_in = format!("s2s_requests_total{{operation=\"{route}\"}}");
+        until(|| world.gateway.metric(&came_in) > 0.0).await;
+    }
+
+    assert_eq!(world.revoke("t").await.status(), 204);
+    let another = json!({ "id": "another", "scope": only(&["append"]) }).to_string();
+    append.sending.send_data(Bytes::from(records("late")[1..].to_owned()), true).unwrap();
+    issue.sending.send_data(Bytes::from(another[1..].to_owned()), true).unwrap();
+    for request in [append, issue, long_poll] {
+        request.answered().await.reply().await.assert_error(401, "authn");
+    }
+    assert_eq!(world.operator.tail("orders").await, 0);
+    world.revoke("another").await.assert_error(404, "access_token_not_found");
 }
 
 #[tokio::test]

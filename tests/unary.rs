@@ -12,8 +12,10 @@ use s2s_gateway::{
 use serde_json::{Value, json};
 
 use self::support::{
-    Gateway,
-    peer::{BASIN, Peer, Reply, any_request, basin_request, message, records_path, stream_path, within},
+    Gateway, Setup,
+    peer::{
+        BASIN, Peer, Reply, any_request, basin_request, message, records_path, settings, stream_path, until, within,
+    },
 };
 
 const JSON: &str = "application/json";
@@ -732,4 +734,59 @@ mod streams {
         }
         assert_eq!(created, 1);
     }
+}
+
+#[tokio::test]
+async fn bodies_count_as_memory_and_are_refused_when_there_is_none() {
+    const PIECE: usize = 100 * 1024;
+    let mut setup = Setup::default();
+    setup.streams.memory.sessions = 10 * PIECE;
+    let gateway = setup.start().await;
+    let mut peer = Peer::connect(&gateway).await;
+    peer.provision(&["orders"]).await;
+    let used = || gateway.streams.session_memory().used();
+    let begin = || any_request("POST", &records_path("orders")).header("s2-basin", BASIN).header("content-type", JSON);
+    let mut alone = peer.open(begin().body(()).unwrap(), false).await;
+    alone.sending.send_data(vec![b' '; 20 * PIECE].into(), false).unwrap();
+    until(|| used() == 20 * PIECE).await;
+
+    let mut late = peer.open(begin().body(()).unwrap(), false).await;
+    late.sending.send_data(vec![b' '; PIECE].into(), false).unwrap();
+    late.answered().await.reply().await.assert_error(429, "rate_limited");
+    assert_eq!(used(), 20 * PIECE, "what was refused is let go of");
+
+    let small = json!({ "records": [{ "body": "small" }] });
+    assert_eq!(append(&mut peer, "orders", small.clone()).await["end"]["seq_num"], 1, "a small one has room");
+    alone.sending.send_data(small.to_string().into(), true).unwrap();
+    assert_eq!(alone.answered().await.reply().await.json()["end"]["seq_num"], 2, "and so has who was there first");
+    until(|| used() == 0).await;
+}
+
+#[tokio::test]
+async fn responses_that_nobody_takes_count_as_memory() {
+    const SHARE: usize = 1024 * 1024;
+    let mut setup = Setup::default();
+    setup.streams.memory.sessions = SHARE;
+    let gateway = setup.start().await;
+    let mut peer = Peer::connect(&gateway).await;
+    peer.provision(&["orders"]).await;
+    let body = "x".repeat(10_000);
+    let batch = json!({ "records": vec![json!({ "body": body }); 100] });
+    append(&mut peer, "orders", batch).await;
+    let whole = read_numbers(&mut peer, "orders", "seq_num=0").await.len();
+    let used = || gateway.streams.session_memory().used();
+    until(|| used() == 0).await;
+
+    let mut stalls = Peer::connect_with(&gateway, settings().initial_window_size(100)).await;
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        let request = basin_request("GET", &format!("{}?seq_num=0", records_path("orders"))).body(()).unwrap();
+        waiting.push(stalls.open(request, true).await.answered().await);
+    }
+    assert!(used() > SHARE / 2 && used() < 2 * SHARE, "{} are taken", used());
+    let few = read_numbers(&mut peer, "orders", "seq_num=0").await.len();
+    assert!(few >= 1 && few < whole, "{few} of {whole} where memory is short");
+    drop(waiting);
+    stalls.hang_up().await;
+    until(|| used() == 0).await;
 }

@@ -1,3 +1,5 @@
+//! An input is accepted or refused, and read, as a full protobuf decoder would. The input is an `AppendInput` message.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

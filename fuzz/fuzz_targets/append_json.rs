@@ -1,3 +1,5 @@
+//! An append in JSON, raw and base64: what is accepted comes back from a read. The input is the body of the request.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,3 +1,5 @@
+//! Frames do not depend on where the chunks are cut. The input: a number of chunk lengths, the lengths, the stream.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,3 +1,5 @@
+//! Decompression keeps its limit. The input: which compression, the limit in KiB, the body.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

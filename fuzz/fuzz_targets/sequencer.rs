@@ -1,3 +1,5 @@
+//! The sequencer against a plain telling of its rules. The input is a script of appends.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

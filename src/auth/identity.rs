@@ -132,6 +132,14 @@ impl Identity {
         })
     }
 
+    /// Whether they still are who they were.
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::Token(grant) if grant.has_ended() => Standing::Ended,
+            Self::Token(_) | Self::Unlimited => Standing::Valid,
+        }
+    }
+
     fn scope(&self) -> Option<&Scope> {
         match self {
             Self::Unlimited => None,

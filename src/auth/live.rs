@@ -29,9 +29,14 @@ const REREAD_AFTER: Duration = Duration::from_secs(2);
 /// How long a token that nobody uses is remembered.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
+/// How long it is remembered which tokens were ended here: longer than a server of a shared table answers without having
+/// heard of it.
+const ENDED_FOR: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 pub(super) struct LiveTokens {
     by_id: HashMap<AccessTokenId, Live>,
+    ended: HashMap<AccessTokenId, Ended>,
     /// Grows with each token forgotten, so that what was read before cannot bring it back.
     forgotten: u64,
 }
@@ -42,6 +47,14 @@ struct Live {
     version: Version,
     read_at: Instant,
     used_at: Instant,
+}
+
+/// The end of a token, for reads that are older.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    /// Its last.
+    version: Version,
+    at: Instant,
 }
 
 /// What was read is older than a revocation: it must be read again.
@@ -79,6 +92,10 @@ impl LiveTokens {
             self.end(id);
             return Ok(None);
         };
+        if self.ended.get(id).is_some_and(|ended| version <= ended.version) {
+            // From a server that has not heard of it.
+            return Ok(self.by_id.get(id).map(|live| live.grant.clone()));
+        }
         match self.by_id.get_mut(id) {
             // Two reads may come in another order than they were made; versions only grow.
             Some(live) if live.version >= version => live.read_at = now,
@@ -92,9 +109,11 @@ impl LiveTokens {
         Ok(self.by_id.get(id).map(|live| live.grant.clone()))
     }
 
-    /// Ends a token that was revoked or replaced just now.
-    pub(super) fn forget(&mut self, id: &AccessTokenId) {
+    /// Ends a token that was revoked or replaced just now, when it had the version `last`.
+    pub(super) fn forget(&mut self, id: &AccessTokenId, last: Version, now: Instant) {
         self.end(id);
+        let before = self.ended.get(id).map_or(Version::ABSENT, |ended| ended.version);
+        self.ended.insert(id.clone(), Ended { version: last.max(before), at: now });
         self.forgotten += 1;
     }
 
@@ -104,8 +123,9 @@ impl LiveTokens {
         }
     }
 
-    /// Ends what has expired, lets go of what nobody uses, and says what should be read again.
+    /// Ends what has expired, lets go of what nobody uses, and says what should be read again, the oldest first.
     pub(super) fn sweep(&mut self, time: Timestamp, now: Instant) -> Vec<AccessTokenId> {
+        self.ended.retain(|_, ended| now.saturating_duration_since(ended.at) < ENDED_FOR);
         self.by_id.retain(|_, live| {
             if live.grant.has_expired(time) {
                 live.grant.end();
@@ -114,7 +134,9 @@ impl LiveTokens {
             let held = Arc::strong_count(&live.grant) > 1;
             held || now.saturating_duration_since(live.used_at) < IDLE_AFTER
         });
-        let stale = self.by_id.iter().filter(|(_, live)| now.saturating_duration_since(live.read_at) >= REREAD_AFTER);
-        stale.map(|(id, _)| id.clone()).collect()
+        let is_stale = |live: &&Live| now.saturating_duration_since(live.read_at) >= REREAD_AFTER;
+        let mut stale: Vec<_> = self.by_id.iter().filter(|(_, live)| is_stale(live)).collect();
+        stale.sort_by_key(|(_, live)| live.read_at);
+        stale.into_iter().map(|(id, _)| id.clone()).collect()
     }
 }

@@ -168,7 +168,7 @@ impl Authority {
             };
             let write = self.table().remove(id, version).await?;
             if let MetaWrite::Done(_) = write {
-                self.live().forget(id);
+                self.live().forget(id, version, clock::instant());
                 return Ok(());
             }
         }
@@ -212,7 +212,7 @@ impl Authority {
             };
             let write = self.table().put(entry, expected).await?;
             if let MetaWrite::Done(_) = write {
-                self.live().forget(id);
+                self.live().forget(id, expected, clock::instant());
                 return Ok(());
             }
         }
@@ -231,6 +231,14 @@ impl Authority {
 
     async fn sweep(&self) {
         let stale = self.live().sweep(self.clock.now(), clock::instant());
+        // A store that does not answer must not keep others from expiring. Who is left comes first the next time.
+        let reading = tokio::time::timeout(SWEEP_EVERY, self.reread(stale));
+        if reading.await.is_err() {
+            tracing::warn!("cannot tell which access tokens were revoked: the store does not answer in time");
+        }
+    }
+
+    async fn reread(&self, stale: Vec<AccessTokenId>) {
         for id in stale {
             if let Err(error) = self.read(&id).await {
                 tracing::warn!(%error, %id, "cannot tell whether an access token was revoked");

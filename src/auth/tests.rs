@@ -281,6 +281,22 @@ async fn a_token_that_another_gateway_issued_anew_is_recognised_at_once() {
     assert_eq!(recognise(&first).await.err(), Some(AuthError::Unknown));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_expires_although_the_table_does_not_answer() {
+    let (engine, clock) = (Engine::new(), Arc::new(ManualClock::at(Timestamp::new(1_000_000))));
+    let on = AuthConfig::On { root: Some(Secret::new(ROOT).unwrap()) };
+    let here = Authority::new(engine.gateway(), clock.clone(), &on);
+    let token = here.issue(&Identity::Unlimited, lasting(1010, wanted("t", reader()))).await.unwrap();
+    let mut session = here.authenticate(Some(token.expose())).await.unwrap().watch();
+    engine.fall_silent();
+    // By now the sweep asks what became of the token.
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(standing(&mut session), Standing::Valid);
+    clock.set(Timestamp::new(1_010_000));
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(standing(&mut session), Standing::Ended);
+}
+
 #[tokio::test]
 async fn of_gateways_that_issue_the_same_id_one_does() {
     let (engine, clock) = (Engine::new(), Arc::new(ManualClock::default()));
@@ -302,9 +318,37 @@ fn what_was_read_before_a_revocation_does_not_bring_the_token_back() {
     let now = clock::instant();
     let before_reading = live.before_reading();
     let found = Some(Found { entry, version: Version(1) });
-    live.forget(&id("t"));
+    live.forget(&id("t"), Version(1), now);
     assert!(live.put(&id("t"), found, before_reading, now).is_err());
     assert!(live.trusted(&id("t"), now).is_none());
+}
+
+#[test]
+fn a_server_that_lags_does_not_bring_a_token_back() {
+    let mut live = LiveTokens::default();
+    let now = clock::instant();
+    let found = |version| {
+        let info = wanted("t", reader());
+        let entry = AccessTokenEntry { info, hash: TokenHash::new([1; 32]), created_at: Timestamp::new(0) };
+        Some(Found { entry, version: Version(version) })
+    };
+    let read = |live: &mut LiveTokens, found| live.put(&id("t"), found, live.before_reading(), now).unwrap();
+    live.forget(&id("t"), Version(3), now);
+    assert!(read(&mut live, found(3)).is_none());
+    // Issued anew, where there was nothing any more.
+    live.forget(&id("t"), Version::ABSENT, now);
+    assert!(read(&mut live, found(3)).is_none());
+    assert!(read(&mut live, found(5)).is_some());
+    let kept = read(&mut live, found(3)).expect("the one that is known already");
+    assert!(!kept.has_ended());
+    live.forget(&id("t"), Version(5), now);
+    assert!(kept.has_ended());
+    assert!(read(&mut live, found(5)).is_none());
+    assert!(read(&mut live, found(7)).is_some());
+    // Nothing is remembered for ever.
+    live.forget(&id("t"), Version(7), now);
+    live.sweep(Timestamp::new(0), now + Duration::from_secs(60));
+    assert!(read(&mut live, found(7)).is_some());
 }
 
 #[tokio::test]

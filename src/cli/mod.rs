@@ -16,7 +16,7 @@ mod token;
 
 use std::{fmt::Display, io, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ErrorKind};
 
 use self::{basin::BasinCommand, stream::StreamCommand, token::TokenCommand};
 use crate::{
@@ -72,10 +72,14 @@ enum Command {
 pub fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(Cli { command }) => command,
-        Err(help_or_misuse) => {
+        Err(misuse) if is_misuse(misuse.kind()) => {
+            say(format_args!("s2s-gateway: {}", one_line(&misuse.to_string())));
+            return ExitCode::from(MISUSED);
+        }
+        Err(help) => {
             // Nobody is left to be told if this cannot be printed.
-            let _ = help_or_misuse.print();
-            return ExitCode::from(help_or_misuse.exit_code().try_into().unwrap_or(MISUSED));
+            let _ = help.print();
+            return ExitCode::from(help.exit_code().try_into().unwrap_or(MISUSED));
         }
     };
     match run(&command) {
@@ -86,6 +90,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether arguments were wrong; otherwise it is help that was asked for, or is the answer to nothing said.
+fn is_misuse(kind: ErrorKind) -> bool {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    !matches!(kind, DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion)
+}
+
+/// What is wrong, and the tip, if there is one, of what clap says in several paragraphs.
+fn one_line(misuse: &str) -> String {
+    let told = misuse.strip_prefix("error: ").unwrap_or(misuse);
+    let told = told.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<_> = told.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    format!("{}; --help says more", told.join(" ").replace(" tip: ", "; "))
 }
 
 fn run(command: &Command) -> Result<(), CliError> {
@@ -187,7 +205,7 @@ fn client(config: &EndpointConfig, retry: RetryPolicy) -> Result<Client, CliErro
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, error::ErrorKind};
+    use clap::CommandFactory;
 
     use super::*;
 
@@ -205,6 +223,31 @@ mod tests {
         assert_eq!(parse("s2s-gateway read --help").unwrap_err(), ErrorKind::DisplayHelp);
         assert_eq!(parse("s2s-gateway append").unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(parse("s2s-gateway reed").unwrap_err(), ErrorKind::InvalidSubcommand);
+    }
+
+    #[test]
+    fn misuse_is_said_in_one_line() {
+        for (words, said) in [
+            ("append", "the following required arguments were not provided: <BASIN/STREAM>; --help says more"),
+            (
+                "read my-basin-01/s --folow",
+                "unexpected argument '--folow' found; a similar argument exists: '--follow'; --help says more",
+            ),
+            ("bench --rate x appends", "invalid value 'x' for '--rate <N>': invalid float literal; --help says more"),
+            (
+                "bench nothing",
+                "invalid value 'nothing' for '<SCENARIO>' [possible values: appends, latency, unary, catch-up, fan-out, \
+                 idle, mixed]; --help says more",
+            ),
+        ] {
+            let misuse = Cli::try_parse_from(["s2s-gateway"].into_iter().chain(words.split_whitespace())).unwrap_err();
+            assert!(is_misuse(misuse.kind()), "{words}");
+            assert_eq!(one_line(&misuse.to_string()), said);
+        }
+        for words in ["--help", "--version", "read --help", "token"] {
+            let help = Cli::try_parse_from(["s2s-gateway"].into_iter().chain(words.split_whitespace())).unwrap_err();
+            assert!(!is_misuse(help.kind()), "{words}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One append input as it is sent: built record by record, once, into the frame that goes out.
+//! One append input as it is sent: built record by record, once, into the frame that goes out; or, for a request of its
+//! own, as JSON.
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use crate::{
         limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
         metered_size,
     },
-    wire::{Advice, FrameTooLong, RecordsWriter, message_frame},
+    wire::{Advice, FrameTooLong, RecordsWriter, calls, message_frame},
 };
 
 /// Under which conditions an input may go in (`data-plane.md` §3).
@@ -118,6 +119,31 @@ impl EncodedInput {
     /// Whether it names the number that its first record must get, so that it cannot go in twice.
     pub fn is_positioned(&self) -> bool {
         self.is_positioned
+    }
+}
+
+/// An input of a unary append: JSON, its bodies in base64 so that they may be any bytes.
+#[derive(Clone, Debug)]
+pub struct JsonInput {
+    json: Bytes,
+    records: usize,
+}
+
+impl JsonInput {
+    /// Of records with these bodies and nothing else. Limits are not checked here.
+    pub fn new<'a>(bodies: impl IntoIterator<Item = &'a [u8], IntoIter: ExactSizeIterator>) -> Self {
+        let bodies = bodies.into_iter();
+        Self { records: bodies.len(), json: calls::append_records(bodies) }
+    }
+
+    /// The body of its request; a cheap handle.
+    pub(super) fn json(&self) -> Bytes {
+        self.json.clone()
+    }
+
+    /// How many records.
+    pub fn records(&self) -> usize {
+        self.records
     }
 }
 

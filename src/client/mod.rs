@@ -41,7 +41,7 @@ pub use append::{AppendOptions, AppendSession, DEFAULT_UNACKED_LIMIT};
 pub use catalogue::Ensured;
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{Awaited, ClientError, Fault, ProtocolError};
-pub use input::{Conditions, EncodedInput, InputBuilder};
+pub use input::{Conditions, EncodedInput, InputBuilder, JsonInput};
 pub use read::{ReadOptions, ReadSession};
 pub use resume::ReadProgress;
 pub use retry::{AdviceLimit, AppendRetry, AtStake, Attempts, RetryPolicy, Verdict};

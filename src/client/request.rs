@@ -38,6 +38,8 @@ pub(super) struct Call {
     pub(super) basin: Option<BasinName>,
     pub(super) compression: Compression,
     pub(super) request_token: Option<HeaderValue>,
+    /// How records are written in JSON; as text without.
+    pub(super) format: Option<HeaderValue>,
     pub(super) encryption_key: Option<EncryptionKey>,
 }
 
@@ -50,6 +52,7 @@ impl Call {
             basin: basin.cloned(),
             compression: Compression::None,
             request_token: None,
+            format: None,
             encryption_key: None,
         }
     }
@@ -127,6 +130,7 @@ impl Sender {
             (ACCEPT_ENCODING, accepted),
             (http::HeaderName::from_static("s2-basin"), basin),
             (http::HeaderName::from_static("s2-request-token"), call.request_token.clone()),
+            (http::HeaderName::from_static("s2-format"), call.format.clone()),
             (
                 http::HeaderName::from_static("s2-encryption-key"),
                 call.encryption_key.as_ref().map(EncryptionKey::header),

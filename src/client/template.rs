@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Conditions, EncodedInput, InputBuilder};
+use super::{Conditions, EncodedInput, InputBuilder, JsonInput};
 use crate::{
     types::{Compression, layout::FRAME_HEAD_LEN, metered_size},
     wire::{Advice, FrameTooLong, message_frame},
@@ -45,17 +45,30 @@ impl InputTemplate {
 
     /// An input in which `write` has had its way with each body, in order, and which is compressed if that is asked for
     /// and worth it. One copy of the frame, and nothing for each record but what `write` does.
-    pub fn fill(&self, compression: Compression, mut write: impl FnMut(usize, &mut [u8])) -> EncodedInput {
-        let mut frame = self.frame.to_vec();
-        for (i, range) in self.bodies.iter().enumerate() {
-            write(i, &mut frame[range.clone()]);
-        }
+    pub fn fill(&self, compression: Compression, write: impl FnMut(usize, &mut [u8])) -> EncodedInput {
+        let frame = self.filled(write);
         let frame = match compression {
             Compression::None => frame.into(),
             compression => message_frame(compression, Advice::None, &frame[FRAME_HEAD_LEN..])
                 .expect("its plain form was not too long when the template was made, and has the same length"),
         };
         EncodedInput::of_frame(frame, self.bodies.len(), self.metered)
+    }
+
+    /// As [`InputTemplate::fill`], for a request of its own. Every body is copied twice: once to be written to, and once
+    /// as base64.
+    pub fn fill_json(&self, write: impl FnMut(usize, &mut [u8])) -> JsonInput {
+        let frame = self.filled(write);
+        JsonInput::new(self.bodies.iter().map(|range| &frame[range.clone()]))
+    }
+
+    /// A copy of the frame, uncompressed, in which `write` has had its way.
+    fn filled(&self, mut write: impl FnMut(usize, &mut [u8])) -> Vec<u8> {
+        let mut frame = self.frame.to_vec();
+        for (i, range) in self.bodies.iter().enumerate() {
+            write(i, &mut frame[range.clone()]);
+        }
+        frame
     }
 }
 
@@ -80,6 +93,8 @@ mod tests {
             assert_eq!((input.records(), input.metered()), (3, expected.metered()));
             assert!(!input.is_positioned());
         }
+        let json = template.fill_json(|i, body| body.copy_from_slice(filled[i]));
+        assert_eq!((json.json(), json.records()), (JsonInput::new(filled).json(), 3));
         let untouched = template.fill(Compression::None, |_, _| {});
         assert_eq!(untouched.frame(), build(blank, Compression::None).frame());
     }

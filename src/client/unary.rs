@@ -1,17 +1,47 @@
-//! The calls that have one answer: how they are asked again, and check-tail. Those about basins, streams and tokens are
-//! in `catalogue`.
+//! The calls that have one answer: how they are asked again, append and check-tail. Those about basins, streams and
+//! tokens are in `catalogue`.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
 use tokio::time::sleep;
 
 use super::{
-    AppendRetry, AtStake, Client, ClientError, RetryPolicy, StreamPath, Verdict, request::Call, retry::Attempts,
-    session::unreadable,
+    AppendRetry, AtStake, Client, ClientError, EncryptionKey, JsonInput, ProtocolError, RetryPolicy, StreamPath,
+    Verdict, request::Call, retry::Attempts, session::unreadable,
 };
-use crate::{types::Position, wire::json};
+use crate::{
+    types::{AppendAck, Position},
+    wire::json,
+};
+
+/// The `s2-format` of what [`JsonInput`] holds.
+const BASE64: HeaderValue = HeaderValue::from_static("base64");
 
 impl Client {
+    /// Appends the records of `input` in a request of their own (`data-plane.md` §2, §6), encrypted with `key` if the
+    /// stream has a cipher. A session costs less where there is more than one to come.
+    ///
+    /// Is tried again as the policy says of appends. Two calls at once go in in no order.
+    pub async fn append(
+        &self,
+        stream: &StreamPath,
+        input: &JsonInput,
+        key: Option<EncryptionKey>,
+    ) -> Result<AppendAck, ClientError> {
+        let call = Call {
+            format: Some(BASE64),
+            encryption_key: key,
+            ..Call::new(Method::POST, stream.records(), Some(&stream.basin))
+        };
+        let attempts = Attempts::new(self.retry_policy());
+        let answer = self.attempt(&call, input.json(), attempts, AtStake::Duplicates).await?;
+        let ack = json::decode_append_ack(&answer).map_err(unreadable)?;
+        match (input.records() as u64, ack.end.seq_num.since(ack.start.seq_num)) {
+            (sent, acked) if sent == acked => Ok(ack),
+            (sent, acked) => Err(ClientError::Protocol(ProtocolError::AckCount { sent, acked })),
+        }
+    }
+
     /// The durable tail of a stream (`data-plane.md` §9).
     pub async fn check_tail(&self, stream: &StreamPath) -> Result<Position, ClientError> {
         let call = Call::new(Method::GET, format!("{}/tail", stream.records()), Some(&stream.basin));

@@ -86,7 +86,7 @@ impl DeleteBasinArgs {
     }
 }
 
-fn cipher(text: &str) -> Result<Cipher, ConfigError> {
+pub(super) fn cipher(text: &str) -> Result<Cipher, ConfigError> {
     let known = [Cipher::Aegis256, Cipher::Aes256Gcm];
     let found = known.into_iter().find(|cipher| cipher.name() == text);
     found.ok_or_else(|| ConfigError::of("--cipher", text, "expected aegis-256 or aes-256-gcm"))

@@ -3,13 +3,19 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, EndpointArgs, EndpointConfig, StoreConfig, connect::compression, endpoint::secret, parse_duration,
-    parse_size,
+    ConfigError, EndpointArgs, EndpointConfig, StoreConfig,
+    basin::cipher,
+    connect::{compression, encryption_key},
+    endpoint::secret,
+    parse_duration, parse_size,
 };
-use crate::types::{
-    BasinName, Compression, Secret,
-    limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
-    metered_size,
+use crate::{
+    client::EncryptionKey,
+    types::{
+        BasinName, Cipher, Compression, Secret,
+        limits::{MAX_BATCH_METERED, MAX_BATCH_RECORDS},
+        metered_size,
+    },
 };
 
 /// What was said to `bench`.
@@ -20,7 +26,8 @@ pub struct BenchArgs {
     pub scenario: Scenario,
 
     /// Address of the server; without it, a gateway inside this process is measured
-    #[arg(long, value_name = "URL", env = "S2S_ADDR")]
+    // Not from the environment: a load goes where it was sent, and `serve` tells everyone to set S2S_ADDR.
+    #[arg(long, value_name = "URL")]
     pub addr: Option<String>,
 
     /// Access token to present
@@ -47,6 +54,15 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub basin: Option<String>,
 
+    /// Make the basin with this cipher, aegis-256 or aes-256-gcm; it must not be there yet
+    #[arg(long, value_name = "NAME", requires = "encryption_key")]
+    pub cipher: Option<String>,
+
+    /// Key of the records if the basin has a cipher: 32 bytes in base64. In the environment it is seen by fewer than on
+    /// the command line
+    #[arg(long, value_name = "KEY", env = "S2S_ENCRYPTION_KEY", hide_env_values = true, value_parser = secret)]
+    pub encryption_key: Option<Secret>,
+
     /// Leave the streams where they are
     #[arg(long)]
     pub keep: bool,
@@ -55,11 +71,11 @@ pub struct BenchArgs {
     #[arg(long, short, value_name = "DURATION", default_value = "10s")]
     pub duration: String,
 
-    /// How many streams [default: 1; mixed: 4]
+    /// How many streams [default: 1; mixed: 4; unary: 8]
     #[arg(long, value_name = "N")]
     pub streams: Option<usize>,
 
-    /// How many append sessions, spread over the streams [default: one a stream]
+    /// How many append sessions, or clients that append by requests, spread over the streams [default: one a stream]
     #[arg(long, value_name = "N")]
     pub sessions: Option<usize>,
 
@@ -71,19 +87,20 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     pub readers: Option<usize>,
 
-    /// How many connections, shared by all sessions [default: 1; idle: 10]
+    /// How many connections, shared by all sessions [default: 1; unary: 8; idle: 10]
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
 
-    /// Bytes of a record's body, at least 24 [default: 1KiB; latency: 100]
+    /// Bytes of a record's body, at least 24 [default: 1KiB; latency, unary: 100]
     #[arg(long, value_name = "SIZE")]
     pub record_size: Option<String>,
 
-    /// Records of a batch [default: 100; latency, fan-out, idle: 1; mixed: 10]
+    /// Records of a batch [default: 100; latency, unary, fan-out, idle: 1; mixed: 10]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
 
-    /// Batches of a session that may wait for their acks [default: 32; latency: 1, with a rate 1024]
+    /// Batches of a session that may wait for their acks [default: 32; latency: 1; with a rate 1024;
+    /// unary: always 1]
     #[arg(long, value_name = "N")]
     pub in_flight: Option<usize>,
 
@@ -128,6 +145,8 @@ pub enum Scenario {
     Appends,
     /// The time from append to ack, one in flight or at a rate
     Latency,
+    /// Appends without sessions: each a JSON request, of which a client has one under way
+    Unary,
     /// Reading what is there, from the first record to the tail
     CatchUp,
     /// One writer, many followers: the time from append to each of them
@@ -144,12 +163,30 @@ impl Scenario {
         match self {
             Self::Appends => "appends",
             Self::Latency => "latency",
+            Self::Unary => "unary",
             Self::CatchUp => "catch-up",
             Self::FanOut => "fan-out",
             Self::Idle => "idle",
             Self::Mixed => "mixed",
         }
     }
+
+    /// How it appends.
+    pub const fn via(self) -> Via {
+        match self {
+            Self::Unary => Via::Requests,
+            Self::Appends | Self::Latency | Self::CatchUp | Self::FanOut | Self::Idle | Self::Mixed => Via::Session,
+        }
+    }
+}
+
+/// How appends reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Over append sessions (`s2s.md` §6).
+    Session,
+    /// Each in a JSON request of its own (`data-plane.md` §6).
+    Requests,
 }
 
 /// What bodies are made of.
@@ -181,6 +218,10 @@ pub struct BenchConfig {
     pub target: BenchTarget,
     /// The basin to work in; one of a random name without.
     pub basin: Option<BasinName>,
+    /// The cipher of the basin, which is to be made with it.
+    pub cipher: Option<Cipher>,
+    /// What records are encrypted with if the basin has a cipher.
+    pub encryption_key: Option<EncryptionKey>,
     /// Whether to leave the streams where they are.
     pub keep: bool,
     /// How long to measure.
@@ -261,6 +302,8 @@ impl BenchArgs {
             scenario: self.scenario,
             target: self.target()?,
             basin: self.basin.as_deref().map(basin).transpose()?,
+            cipher: self.cipher.as_deref().map(cipher).transpose()?,
+            encryption_key: self.encryption_key.as_ref().map(encryption_key).transpose()?,
             keep: self.keep,
             duration: match parse_duration(&self.duration) {
                 Ok(Duration::ZERO) => Err(ConfigError::of("--duration", &self.duration, "more than nothing")),
@@ -295,7 +338,24 @@ impl BenchArgs {
         }
     }
 
+    /// What would change nothing is refused: the report would show it as if it had.
+    fn check_that_all_is_used(&self) -> Result<(), ConfigError> {
+        use Scenario::{CatchUp, FanOut, Idle, Mixed};
+        let scenario = self.scenario;
+        let said = [
+            ("--followers", self.followers.is_some(), matches!(scenario, FanOut | Idle | Mixed)),
+            ("--readers", self.readers.is_some(), matches!(scenario, CatchUp | FanOut | Mixed)),
+            ("--rate", self.rate.is_some(), !matches!(scenario, CatchUp | Idle)),
+            ("--size", self.size.is_some(), scenario == CatchUp),
+        ];
+        match said.into_iter().find(|(_, is_said, is_used)| *is_said && !is_used) {
+            Some((flag, ..)) => Err(ConfigError::alone(flag, format_args!("means nothing to {}", scenario.name()))),
+            None => Ok(()),
+        }
+    }
+
     fn load(&self) -> Result<Load, ConfigError> {
+        self.check_that_all_is_used()?;
         let usual = Usual::of(self.scenario);
         let rate = self.rate.map(rate).transpose()?.or(usual.rate);
         let streams = at_least_one("--streams", self.streams, usual.streams)?;
@@ -315,6 +375,9 @@ impl BenchArgs {
             body: self.body,
         };
         check_batch(&load)?;
+        if self.scenario.via() == Via::Requests {
+            check_requests(&load)?;
+        }
         Ok(load)
     }
 }
@@ -348,6 +411,15 @@ impl Usual {
         match scenario {
             Scenario::Appends => appends,
             Scenario::Latency => Self { record_size: "100", batch: 1, in_flight: 1, ..appends },
+            Scenario::Unary => Self {
+                streams: 8,
+                connections: 8,
+                record_size: "100",
+                batch: 1,
+                in_flight: 1,
+                in_flight_at_a_rate: 1,
+                ..appends
+            },
             Scenario::CatchUp => Self { readers: 1, ..appends },
             Scenario::FanOut => Self { followers: 100, batch: 1, rate: Some(200.0), ..appends },
             Scenario::Idle => Self { followers: 1000, connections: 10, batch: 1, ..appends },
@@ -361,6 +433,18 @@ fn check_batch(load: &Load) -> Result<(), ConfigError> {
     if load.batch > MAX_BATCH_RECORDS || metered > MAX_BATCH_METERED {
         let rule = "a batch has at most 1000 records and, 8 bytes for each record counted, 1MiB";
         return Err(ConfigError::of("--batch", &load.batch.to_string(), rule));
+    }
+    Ok(())
+}
+
+fn check_requests(load: &Load) -> Result<(), ConfigError> {
+    if load.in_flight > 1 {
+        let rule =
+            "1: of two requests at once the later one may go in first; --sessions says how many clients there are";
+        return Err(ConfigError::of("--in-flight", &load.in_flight.to_string(), rule));
+    }
+    if load.compression != Compression::None {
+        return Err(ConfigError::of("--compression", load.compression.coding(), "none: JSON is sent as it is"));
     }
     Ok(())
 }
@@ -436,6 +520,9 @@ mod tests {
         }
         assert_eq!(resolve("latency").unwrap().load.in_flight, 1);
         assert_eq!(resolve("latency --rate 50").unwrap().load.in_flight, 1024, "nothing holds an open loop back");
+        for words in ["unary", "unary --rate 50", "unary --in-flight 1"] {
+            assert_eq!(resolve(words).unwrap().load.in_flight, 1, "requests of one client have an order: {words}");
+        }
         assert_eq!(resolve("latency --rate 50 --in-flight 2").unwrap().load.in_flight, 2);
         assert_eq!(resolve("idle").unwrap().load.followers, 1000);
         assert_eq!(resolve("appends --streams 7").unwrap().load.sessions, 7);
@@ -478,13 +565,43 @@ mod tests {
             ("--in-flight 0", "--in-flight"),
             ("--rate 0", "--rate"),
             ("--rate NaN", "--rate"),
-            ("--size much", "--size"),
             ("--compression br", "--compression"),
+            ("--cipher AES --encryption-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--cipher"),
         ] {
             let error = resolve(&format!("appends {words}")).expect_err(words);
             assert_eq!(error.flag, flag, "{words}");
             let value = words.split(' ').nth(1);
             assert_eq!(error.value.as_deref(), value, "{words}");
         }
+        for (words, flag) in [("--in-flight 2", "--in-flight"), ("--compression zstd", "--compression")] {
+            assert_eq!(resolve(&format!("unary {words}")).unwrap_err().flag, flag);
+        }
+    }
+
+    #[test]
+    fn what_would_change_nothing_is_refused() {
+        for (flag, used, unused) in [
+            ("--followers", "fan-out idle mixed", "appends latency unary catch-up"),
+            ("--readers", "catch-up fan-out mixed", "appends latency unary idle"),
+            ("--rate", "appends latency unary fan-out mixed", "catch-up idle"),
+            ("--size", "catch-up", "appends latency unary fan-out idle mixed"),
+        ] {
+            let resolved = |scenario| resolve(&format!("{scenario} {flag} 3"));
+            assert_eq!(used.split(' ').map(resolved).filter(Result::is_err).count(), 0, "{flag}");
+            for error in unused.split(' ').map(resolved) {
+                assert_eq!(error.unwrap_err().flag, flag);
+            }
+            assert_eq!((used.split(' ').count() + unused.split(' ').count()), Scenario::value_variants().len());
+        }
+        assert_eq!(resolve("catch-up --size much").unwrap_err().value.as_deref(), Some("much"));
+    }
+
+    #[test]
+    fn a_key_is_not_shown_and_a_cipher_needs_one() {
+        let error = resolve("appends --encryption-key secret").unwrap_err();
+        assert_eq!((error.flag, error.value), ("--encryption-key", None));
+        let config = resolve("appends --encryption-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        assert!(config.encryption_key.is_some() && config.cipher.is_none());
+        assert!(parse("appends --cipher aegis-256").is_err());
     }
 }

@@ -53,7 +53,7 @@ impl ConnectArgs {
 }
 
 /// The value is a secret: an error shows nothing of it.
-fn encryption_key(text: &Secret) -> Result<EncryptionKey, ConfigError> {
+pub(super) fn encryption_key(text: &Secret) -> Result<EncryptionKey, ConfigError> {
     EncryptionKey::new(text.expose()).map_err(|error| ConfigError::alone("--encryption-key", error))
 }
 

@@ -24,7 +24,7 @@ use std::fmt;
 
 pub use append::{AppendArgs, AppendConfig, LineFormat};
 pub use basin::{CreateBasinArgs, CreateBasinConfig, DeleteBasinArgs, DeleteBasinConfig};
-pub use bench::{BenchArgs, BenchConfig, BenchStore, BenchTarget, Body, LEAST_RECORD, Load, Scenario};
+pub use bench::{BenchArgs, BenchConfig, BenchStore, BenchTarget, Body, LEAST_RECORD, Load, Scenario, Via};
 pub use connect::{ConnectArgs, ConnectConfig};
 pub use endpoint::{EndpointArgs, EndpointConfig};
 pub use listing::{ListArgs, ListConfig, ListFormat};

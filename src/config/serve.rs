@@ -33,7 +33,8 @@ pub struct ServeArgs {
     pub root_token_file: Option<PathBuf>,
 
     // Only for the environment: the words of a command line are there for everybody on the machine to read.
-    #[arg(long, env = "S2S_ROOT_TOKEN", hide = true, hide_env_values = true, value_parser = root_token)]
+    #[arg(long, value_name = "S2S_ROOT_TOKEN", env = "S2S_ROOT_TOKEN", hide = true, hide_env_values = true)]
+    #[arg(value_parser = root_token)]
     root_token: Option<Secret>,
 
     /// Listen beyond this machine although nobody is asked who they are

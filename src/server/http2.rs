@@ -39,7 +39,7 @@ pub(super) const HTTP2: Http2 = Http2 {
     ping_timeout: Duration::from_secs(20),
 };
 
-/// Time for an HTTP/1.1 client to send its request's head.
+/// Time for a client to say which version it speaks, and for one of HTTP/1.1 to send its request's head.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time for a TLS handshake.

@@ -7,7 +7,10 @@
 //!
 //! Which operations a route needs stands here in one table, so that a new route cannot be forgotten.
 
-use std::task::Context;
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, header, request::Parts};
 
@@ -92,6 +95,31 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn of(parts: &Parts) -> Result<&Identity, ApiError> {
     let who = parts.extensions.get();
     who.ok_or_else(|| ApiError::new(ErrorCode::Authn, "nobody was asked who they are"))
+}
+
+/// That who sent the request is still who they were, for one that had to wait for something (`http.md` §4).
+pub(super) fn is_still_valid(parts: &Parts) -> Result<(), ApiError> {
+    match of(parts)?.standing() {
+        Standing::Valid => Ok(()),
+        Standing::Ended => Err(no_longer_valid()),
+    }
+}
+
+/// The error that ends a request which waits, when who sent it stops being who they were.
+pub(super) async fn ended(parts: &Parts) -> ApiError {
+    let mut watch = match of(parts) {
+        Ok(who) => who.watch(),
+        Err(nobody) => return nobody,
+    };
+    poll_fn(|cx| match watch.poll(cx) {
+        Standing::Valid => Poll::Pending,
+        Standing::Ended => Poll::Ready(no_longer_valid()),
+    })
+    .await
+}
+
+fn no_longer_valid() -> ApiError {
+    ApiError::new(ErrorCode::Authn, "the access token has expired or was revoked")
 }
 
 /// The basin `name`, if it is reached.
@@ -219,7 +247,7 @@ impl SessionGuard {
     pub(super) fn poll_end(&mut self, cx: &Context<'_>) -> Option<ApiError> {
         match self.watch.poll(cx) {
             Standing::Valid => None,
-            Standing::Ended => Some(ApiError::new(ErrorCode::Authn, "the access token has expired or was revoked")),
+            Standing::Ended => Some(no_longer_valid()),
         }
     }
 

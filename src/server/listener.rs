@@ -35,6 +35,7 @@ use super::{
     drain::{Drain, Phase},
     gather::{Gathered, gather},
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
+    opening::Opening,
     page_cache::PageCache,
     tls,
 };
@@ -222,7 +223,7 @@ async fn serve_http(
         Box::pin(gateway.clone().answer(request))
     });
     let builder = connection_builder();
-    let (io, mut gathered) = gather(io);
+    let (io, mut gathered) = gather(Opening::within(HEAD_TIMEOUT, io));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     tokio::select! {
         served = written_out(connection.as_mut(), &mut gathered) => return served,

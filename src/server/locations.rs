@@ -5,7 +5,8 @@ use http::{Response, StatusCode, request::Parts};
 use super::{
     Gateway,
     body::Body,
-    operations::{Answer, Untaken, json_body},
+    operations::{Answer, json_body},
+    request_body::RequestBody,
     respond,
 };
 use crate::{
@@ -28,8 +29,8 @@ impl Gateway {
     }
 
     /// Takes the one location there is, and changes nothing.
-    pub(super) async fn set_default_location(&self, parts: &Parts, body: &mut Untaken) -> Answer {
-        let name = json::decode_location_name(&json_body(&parts.headers, body).await?)?;
+    pub(super) async fn set_default_location(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let name = json::decode_location_name(&json_body(parts, body).await?)?;
         self.known_location(Some(name.as_str().to_owned()))?;
         Ok(self.get_default_location())
     }

@@ -3,9 +3,12 @@
 //! | file | subject |
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
+//! | `gather` | what the sessions of a connection write, in one system call |
+//! | `page_cache` | pages compressed for one reader, for the next |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
+//! | `opening` | connections that say nothing |
 //! | `drain` | stopping gently |
-//! | `route`, `request`, `respond` | what is asked, with which words; how it is answered |
+//! | `route`, `request`, `request_body`, `respond` | what is asked, with which words; how it is answered |
 //! | `errors` | which failure is which error of the API |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `identity` | who asks, and what they reach |
@@ -30,11 +33,13 @@ mod listener;
 mod locations;
 mod metering;
 mod metrics;
+mod opening;
 mod operations;
 mod page_cache;
 mod read_feed;
 mod read_pump;
 mod request;
+mod request_body;
 mod respond;
 mod route;
 mod sse_pump;
@@ -50,6 +55,7 @@ use self::{
     body::Body,
     drain::Drain,
     page_cache::PageCache,
+    request_body::RequestBody,
     respond::Refusal,
     route::{NoRoute, route},
 };
@@ -80,7 +86,7 @@ impl Gateway {
         if let Some(allowed) = self.cors.preflight(&parts) {
             return Ok(allowed);
         }
-        let mut body = Some(body);
+        let mut body = RequestBody::new(body, self.streams.session_memory().clone());
         let response = match route(&parts.method, parts.uri.path()) {
             Ok(route) => {
                 self.telemetry.request(route.name());
@@ -93,11 +99,12 @@ impl Gateway {
             }
             Err(no_route) => Err(no_route.into()),
         };
-        if let Some(untaken) = body.take() {
+        if let Some(untaken) = body.rest() {
             discard::rest(untaken);
         }
         let response = response.unwrap_or_else(|refused| self.refuse(refused));
-        let mut response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let mut response = respond::counted(response, self.streams.session_memory());
         self.cors.mark(&parts.headers, &mut response);
         Ok(response)
     }

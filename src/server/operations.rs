@@ -3,7 +3,6 @@
 //! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, existence.
 
 use http::{HeaderMap, Response, StatusCode, request::Parts};
-use hyper::body::Incoming;
 
 use super::{
     Gateway,
@@ -14,6 +13,7 @@ use super::{
     read_feed::ReadFeed,
     read_pump::ReadPump,
     request,
+    request_body::RequestBody,
     respond::{self, Refusal},
     route::Route,
     sse_pump::{SsePump, SseRequest},
@@ -34,11 +34,8 @@ use crate::{
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
-/// A request's body, for the one operation that takes it; what is left there nobody read.
-pub(super) type Untaken = Option<Incoming>;
-
 impl Gateway {
-    pub(super) async fn perform(&self, route: Route<'_>, parts: &Parts, body: &mut Untaken) -> Answer {
+    pub(super) async fn perform(&self, route: Route<'_>, parts: &Parts, body: &mut RequestBody) -> Answer {
         match route {
             Route::Health => Ok(self.health()),
             Route::Metrics => Ok(self.metrics()),
@@ -134,9 +131,9 @@ impl Gateway {
         Ok(respond::json(StatusCode::OK, json::encode_basins(&reached.told(page, basin_name))))
     }
 
-    async fn create_basin(&self, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn create_basin(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
         let token = request::request_token(&parts.headers)?;
-        let create = json::decode_create_basin(&json_body(&parts.headers, body).await?)?;
+        let create = json::decode_create_basin(&json_body(parts, body).await?)?;
         let name = identity::reached_basin(parts, create.name)?;
         let wish = BasinWish { config: create.config, location: self.known_location(create.location)? };
         let (info, result) = self.streams.create_basin(&name, wish, token).await?;
@@ -150,17 +147,17 @@ impl Gateway {
         Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
     }
 
-    async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn ensure_basin(&self, basin: &str, parts: &Parts, body: &mut RequestBody) -> Answer {
         let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
-        let ensure = json::decode_ensure_basin(&optional_json_body(&parts.headers, body).await?)?;
+        let ensure = json::decode_ensure_basin(&optional_json_body(parts, body).await?)?;
         let wish = BasinWish { config: ensure.config, location: self.known_location(ensure.location)? };
         let (info, result) = self.streams.ensure_basin(&name, wish, identity::of(parts)?.operations()).await?;
         Ok(respond::provisioned(ensured(result), result, json::encode_basin_info(&self.with_location(info))))
     }
 
-    async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn reconfigure_basin(&self, basin: &str, parts: &Parts, body: &mut RequestBody) -> Answer {
         let name = identity::reached_basin(parts, request::basin_in_path(basin)?)?;
-        let changes = json::decode_basin_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let changes = json::decode_basin_reconfiguration(&json_body(parts, body).await?)?;
         let config = self.streams.reconfigure_basin(&name, &changes).await?;
         Ok(respond::json(StatusCode::OK, json::encode_basin_config(&config)))
     }
@@ -182,10 +179,10 @@ impl Gateway {
         Ok(respond::json(StatusCode::OK, json::encode_streams(&page)))
     }
 
-    async fn create_stream(&self, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn create_stream(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
         let basin = self.basin(parts)?;
         let token = request::request_token(&parts.headers)?;
-        let create = json::decode_create_stream(&json_body(&parts.headers, body).await?)?;
+        let create = json::decode_create_stream(&json_body(parts, body).await?)?;
         let name = identity::reached_stream(parts, &basin, create.name, ErrorCode::BadJson)?;
         let (info, result) = self.streams.create_stream(&basin, &name, create.config, token).await?;
         let info = identity::shown_stream(parts, info)?;
@@ -198,18 +195,18 @@ impl Gateway {
         Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
     }
 
-    async fn ensure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn ensure_stream(&self, stream: &str, parts: &Parts, body: &mut RequestBody) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let layer = json::decode_ensure_stream(&optional_json_body(&parts.headers, body).await?)?;
+        let layer = json::decode_ensure_stream(&optional_json_body(parts, body).await?)?;
         let allowed = identity::of(parts)?.operations();
         let (info, result) = self.streams.ensure_stream(&basin, &stream, layer, allowed).await?;
         let info = identity::shown_stream(parts, info)?;
         Ok(respond::provisioned(ensured(result), result, json::encode_stream_info(&info)))
     }
 
-    async fn reconfigure_stream(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn reconfigure_stream(&self, stream: &str, parts: &Parts, body: &mut RequestBody) -> Answer {
         let Place { basin, stream } = self.place(stream, parts)?;
-        let changes = json::decode_stream_reconfiguration(&json_body(&parts.headers, body).await?)?;
+        let changes = json::decode_stream_reconfiguration(&json_body(parts, body).await?)?;
         let config = self.streams.reconfigure_stream(&basin, &stream, &changes).await?;
         Ok(respond::json(StatusCode::OK, json::encode_stream_config(&config)))
     }
@@ -230,7 +227,7 @@ const fn ensured(result: Provision) -> StatusCode {
 
 /// Records.
 impl Gateway {
-    async fn append(&self, stream: &str, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn append(&self, stream: &str, parts: &Parts, body: &mut RequestBody) -> Answer {
         let place = self.place(stream, parts)?;
         match request::body_type(&parts.headers) {
             BodyType::S2s => self.append_session(place, parts, body).await,
@@ -248,21 +245,21 @@ impl Gateway {
         }
     }
 
-    async fn session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn session(&self, place: Place, parts: &Parts, body: &mut RequestBody) -> Answer {
         match params::session_query(parts.uri.query())? {
             SessionQuery::Append => self.append_session(place, parts, body).await,
             SessionQuery::Read(read) => self.read_session(place, parts, &read).await,
         }
     }
 
-    async fn append_session(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn append_session(&self, place: Place, parts: &Parts, body: &mut RequestBody) -> Answer {
         let guard = SessionGuard::new(parts, Operation::Append)?;
         let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
         let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
-        let request = body.take().expect("a body is taken once, by the operation that the route names");
+        let request = body.take();
         let open = self.telemetry.session(SessionKind::Append);
         let (telemetry, memory) = (self.telemetry.clone(), self.streams.session_memory().clone());
         let pump = AppendPump::new(request, session, self.drain.watch(), guard, telemetry, memory, open);
@@ -300,7 +297,7 @@ impl Gateway {
         Ok(respond::event_stream(Body::Sse(Box::new(pump))))
     }
 
-    async fn append_once(&self, place: Place, parts: &Parts, body: &mut Untaken) -> Answer {
+    async fn append_once(&self, place: Place, parts: &Parts, body: &mut RequestBody) -> Answer {
         let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let input = append_input(parts, body).await?;
@@ -325,7 +322,13 @@ impl Gateway {
         };
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let (slices, tail) = records_of(self.streams.read(stream, key.as_ref(), read).await?);
+        let waits = read.wait.is_some_and(|wait| !wait.is_zero());
+        let found = tokio::select! {
+            biased;
+            ended = identity::ended(parts), if waits => return Err(ended.into()),
+            found = self.streams.read(stream, key.as_ref(), read) => found?,
+        };
+        let (slices, tail) = records_of(found);
         Ok(match accept {
             Accept::Protobuf => respond::protobuf(wire::encode_read_batch(&slices, tail)),
             _ => respond::json(StatusCode::OK, json::encode_read_batch(&slices, tail, format)),
@@ -349,23 +352,23 @@ fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     }
 }
 
-async fn append_input(parts: &Parts, body: &mut Untaken) -> Result<AppendInput, ApiError> {
+async fn append_input(parts: &Parts, body: &mut RequestBody) -> Result<AppendInput, ApiError> {
     match request::body_type(&parts.headers) {
         BodyType::Protobuf => {
-            let message = taken(body, &parts.headers, ErrorCode::BadProto).await?;
+            let message = taken(body, parts, ErrorCode::BadProto).await?;
             wire::decode_append_input(message).map_err(|error| errors::input_error(error, ErrorCode::BadProto))
         }
         _ => {
             let format = request::s2_format(&parts.headers)?;
-            Ok(json::decode_append_input(&json_body(&parts.headers, body).await?, format)?)
+            Ok(json::decode_append_input(&json_body(parts, body).await?, format)?)
         }
     }
 }
 
 /// The body of a request that must be JSON.
-pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
-    match request::body_type(headers) {
-        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+pub(super) async fn json_body(parts: &Parts, body: &mut RequestBody) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(&parts.headers) {
+        BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
         _ => Err(ApiError::new(
             ErrorCode::BadJson,
             "the request needs a JSON body with `Content-Type: application/json`",
@@ -374,16 +377,18 @@ pub(super) async fn json_body(headers: &HeaderMap, body: &mut Untaken) -> Result
 }
 
 /// The body of a request that may do without: one that is not said to be JSON counts as none (`errors.md` §4.1).
-async fn optional_json_body(headers: &HeaderMap, body: &mut Untaken) -> Result<bytes::Bytes, ApiError> {
-    match request::body_type(headers) {
-        BodyType::Json => taken(body, headers, ErrorCode::BadJson).await,
+async fn optional_json_body(parts: &Parts, body: &mut RequestBody) -> Result<bytes::Bytes, ApiError> {
+    match request::body_type(&parts.headers) {
+        BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
         _ => Ok(bytes::Bytes::new()),
     }
 }
 
-async fn taken(body: &mut Untaken, headers: &HeaderMap, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
-    let body = body.take().expect("a body is taken once, by the operation that the route names");
-    request::whole_body(body, headers, code).await
+/// The whole of a body. Who sent it may have lost their token while it came, and nothing is done for them then.
+async fn taken(body: &mut RequestBody, parts: &Parts, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
+    let body = body.whole(&parts.headers, code).await?;
+    identity::is_still_valid(parts)?;
+    Ok(body)
 }
 
 fn needs_s2s(headers: &HeaderMap) -> Result<(), ApiError> {

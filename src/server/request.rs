@@ -1,11 +1,6 @@
-//! What a request says in its headers, its address and its body, each read once into a value.
+//! What a request says in its headers and its address, each read once into a value.
 
-use std::time::Duration;
-
-use bytes::{Buf, Bytes};
 use http::{HeaderMap, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use crate::{
     encryption::KeyMaterial,
@@ -14,19 +9,12 @@ use crate::{
         StreamConfigLayer, StreamName,
     },
     wire::{
-        inflate, json,
+        json,
         negotiate::{self, Accept, BodyType, S2Format},
         params::decode_path_segment,
         sse::EventId,
     },
 };
-
-/// Bytes of a unary body, after decompression. A legal batch of 1 MiB takes six times that in JSON when each byte of it
-/// is escaped, and a little more for names and brackets.
-const MAX_BODY: usize = 8 * 1024 * 1024;
-
-/// Time for a unary body to arrive; clients give up after five seconds.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The suffix of host names that name a basin in their first label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,26 +132,10 @@ pub(super) fn accept_encoding(headers: &HeaderMap) -> Compression {
     negotiate::accept_encoding(headers.get_all("accept-encoding").iter().map(|value| value.as_bytes()))
 }
 
-/// The whole of a unary body, decompressed. `code` tells of one that cannot be had.
-pub(super) async fn whole_body(body: Incoming, headers: &HeaderMap, code: ErrorCode) -> Result<Bytes, ApiError> {
-    let compression = negotiate::content_encoding(first(headers, "content-encoding"))
-        .map_err(|error| ApiError::new(ErrorCode::UnsupportedMediaType, error.to_string()))?;
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    let body = match collected {
-        Err(_elapsed) => {
-            let message = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
-            return Err(ApiError::new(ErrorCode::RequestTimeout, message));
-        }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(ApiError::new(code, format!("the body must not exceed {MAX_BODY} bytes")));
-        }
-        Ok(Err(error)) => return Err(ApiError::new(code, format!("the body did not arrive whole: {error}"))),
-        Ok(Ok(collected)) => {
-            let mut all = collected.aggregate();
-            all.copy_to_bytes(all.remaining())
-        }
-    };
-    inflate(compression, body, MAX_BODY).map_err(|error| ApiError::new(code, format!("the body: {error}")))
+/// How the body is compressed.
+pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Compression, ApiError> {
+    negotiate::content_encoding(first(headers, "content-encoding"))
+        .map_err(|error| ApiError::new(ErrorCode::UnsupportedMediaType, error.to_string()))
 }
 
 /// The first value of a header; clients that send two mean the first.

@@ -1,16 +1,22 @@
 //! How results and errors are told to clients over HTTP. What is an error, `errors` says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{body::Body, route::NoRoute};
 use crate::{
+    memory::{Held, Share},
     types::{ApiError, Compression, ErrorCode, Provision},
     wire::{self, FrameBuf},
 };
 
 /// Responses of this size and more are compressed when the client accepts it.
 const COMPRESSED_FROM: usize = 1024;
+
+/// Responses of this size and more count as memory: thousands of smaller ones are little.
+const COUNTED_FROM: usize = 4 * 1024;
 
 /// How long a client shall wait before it tries again what was refused for want of room.
 const RETRY_AFTER_MS: &str = "500";
@@ -152,6 +158,18 @@ pub(super) fn compressed(mut response: Response<Body>, accepted: Compression) ->
         Err(_) => *whole = plain.into(),
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// Counts a body that is all there, unless it is small, against `memory` until the client has taken it.
+pub(super) fn counted(mut response: Response<Body>, memory: &Arc<Share>) -> Response<Body> {
+    if let Body::Whole(Some(whole)) = response.body_mut()
+        && whole.len() >= COUNTED_FROM
+    {
+        let mut held = Held::nothing_of(memory.clone());
+        held.set(whole.len());
+        *whole = std::mem::take(whole).keeping(held);
+    }
     response
 }
 

@@ -31,7 +31,7 @@ pub enum Certificate {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A PEM file cannot be read or has nothing of the kind in it.
-    #[error("{path}: {reason}")]
+    #[error("certificate or key {path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,

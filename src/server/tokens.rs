@@ -6,8 +6,10 @@ use super::{
     Gateway,
     body::Body,
     identity,
-    operations::{Answer, Untaken, json_body},
-    request, respond,
+    operations::{Answer, json_body},
+    request,
+    request_body::RequestBody,
+    respond,
 };
 use crate::wire::{json, params};
 
@@ -19,8 +21,8 @@ impl Gateway {
         Ok(respond::json(StatusCode::OK, json::encode_access_tokens(&page)))
     }
 
-    pub(super) async fn issue_access_token(&self, parts: &Parts, body: &mut Untaken) -> Answer {
-        let wanted = json::decode_issue_access_token(&json_body(&parts.headers, body).await?)?;
+    pub(super) async fn issue_access_token(&self, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let wanted = json::decode_issue_access_token(&json_body(parts, body).await?)?;
         let token = self.authority.issue(identity::of(parts)?, wanted).await?;
         Ok(uncached(respond::json(StatusCode::CREATED, json::encode_issued_token(&token))))
     }

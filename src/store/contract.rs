@@ -85,7 +85,7 @@ thread_local! {
 
 /// What a store reported of one log.
 #[derive(Debug, Default)]
-struct Reports {
+pub(crate) struct Reports {
     last: Mutex<Option<Result<SeqNum, StoreError>>>,
     came: Condvar,
 }
@@ -103,10 +103,16 @@ impl Reports {
         self.came.notify_all();
     }
 
-    fn wait_for(&self, end: SeqNum) {
-        let missing = |last: &mut Option<_>| !matches!(last, Some(Ok(reported)) if *reported >= end);
+    /// Waits until everything up to `end` was reported, or that the log failed.
+    pub(crate) fn wait_for(&self, end: SeqNum) -> Result<(), StoreError> {
+        let missing = |last: &mut Option<_>| match last {
+            None => true,
+            Some(Ok(reported)) => *reported < end,
+            Some(Err(_)) => false,
+        };
         let (last, timeout) = self.came.wait_timeout_while(self.last.lock().unwrap(), PATIENCE, missing).unwrap();
         assert!(!timeout.timed_out(), "the end {end} was not reported, the last report is {last:?}");
+        last.clone().map_or(Ok(()), |report| report.map(drop))
     }
 
     fn end(&self) -> Option<SeqNum> {
@@ -170,7 +176,7 @@ impl Writer {
 
     fn commit(&mut self, batch: &Batch, head: Head) {
         if self.accept(batch, head).unwrap() == Commit::Pending {
-            self.reports.wait_for(batch.end().seq_num);
+            self.reports.wait_for(batch.end().seq_num).unwrap();
         }
     }
 
@@ -463,7 +469,7 @@ pub(crate) fn streams_are_written_at_the_same_time<B: Backend>() {
                     let head = writer.after(&batch);
                     let commit = writer.accept(&batch, head).unwrap();
                     if commit == Commit::Pending && i % 16 == 0 {
-                        writer.reports.wait_for(batch.end().seq_num);
+                        writer.reports.wait_for(batch.end().seq_num).unwrap();
                     }
                 }
                 writer.append(&[("last", 1000)]);
@@ -483,7 +489,7 @@ fn fill(writer: &mut Writer, body: &str) -> Vec<Batch> {
         let head = writer.after(&batch);
         match writer.accept(&batch, head) {
             Ok(Commit::Durable) => {}
-            Ok(Commit::Pending) => writer.reports.wait_for(batch.end().seq_num),
+            Ok(Commit::Pending) => writer.reports.wait_for(batch.end().seq_num).unwrap(),
             Err(StoreError::Full(_)) => return accepted,
             Err(error) => panic!("full, it should say: {error}"),
         }

@@ -63,6 +63,15 @@ pub trait Store: Send + Sync + 'static {
     /// A log that is still open on it takes no more appends ([`StoreError::NotDone`]).
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()>;
 
+    /// Removes all there is of `stream`, as [`Store::delete`] does, if its durable tail is `tail`: an append anywhere comes
+    /// before this, and is seen, or after it, and is refused. One that is gone already is removed.
+    ///
+    /// Not asked of a store that is [`Sharing::Alone`], where whoever closed the stream for appends knows its tail.
+    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
+        let _ = (stream, tail);
+        Box::pin(async { Err(StoreError::NotDone("this store has no other writers".into())) })
+    }
+
     /// The table for the catalogue and whatever else is small and must survive.
     fn meta(&self) -> &dyn MetaStore;
 
@@ -97,6 +106,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes durable what was accepted, reports it, and ends. Appends after this fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
+}
+
+/// What became of a stream that was to go with just the tail it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Nothing is left of it.
+    Removed,
+    /// It has another tail, and all its records.
+    Kept,
 }
 
 /// Something that a store counts. It only grows.
@@ -159,6 +177,12 @@ pub trait StreamLog: Send + Sync + 'static {
     /// were accepted before this are forgotten.
     fn resume_at(&self, tail: SeqNum) {
         let _ = tail;
+    }
+
+    /// Whether the log was opened after the stream's deletion, by a process that had not heard of it: such a log is not to
+    /// be used. A store that is [`Sharing::Shared`] remembers that for longer than it takes to hear of it.
+    fn was_deleted(&self) -> bool {
+        false
     }
 
     /// Metered bytes of the durable batches that were not let go of; of one that is kept for some of its records, all.

@@ -14,7 +14,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -22,8 +22,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::{
-    Commit, CommitSink, Listening, MemoryStore, MetaStore, MetaWrite, OpenLog, Sharing, Store, StoreError, StoreFuture,
-    StreamLog, Version, Versioned,
+    Commit, CommitSink, Listening, MemoryStore, MetaStore, MetaWrite, OpenLog, Removal, Sharing, Store, StoreError,
+    StoreFuture, StreamLog, Version, Versioned,
 };
 use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 
@@ -31,6 +31,7 @@ use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
 pub(crate) struct Engine {
     streams: Mutex<HashMap<StreamId, EngineLog>>,
     table: MemoryStore,
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,8 +43,9 @@ struct EngineLog {
 }
 
 impl EngineLog {
+    /// Of a stream that was deleted nothing is left.
     fn head(&self) -> Head {
-        self.commits.last().map_or(Head::default(), |(_, head)| *head)
+        self.commits.last().filter(|_| !self.deleted).map_or(Head::default(), |(_, head)| *head)
     }
 
     fn after(&self, known: SeqNum) -> &[(Batch, Head)] {
@@ -60,7 +62,16 @@ impl EngineLog {
 
 impl Engine {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { streams: Mutex::default(), table: MemoryStore::new(usize::MAX) })
+        Arc::new(Self {
+            streams: Mutex::default(),
+            table: MemoryStore::new(usize::MAX),
+            silent: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nobody is answered who asks for something in the table.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, SeqCst);
     }
 
     /// The store of one more gateway.
@@ -169,6 +180,7 @@ impl Store for SharedMemory {
             sink,
             refreshes: self.refreshes.clone(),
             gate: self.gate.clone(),
+            opened_deleted: self.engine.is_deleted(stream),
             state: Mutex::new(LogState {
                 known: head.tail.seq_num,
                 next: head.tail.seq_num,
@@ -188,6 +200,14 @@ impl Store for SharedMemory {
             log.deleted = true;
         }
         Box::pin(async { Ok(()) })
+    }
+
+    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
+        let mut streams = locked(&self.engine.streams);
+        let log = streams.entry(stream).or_default();
+        log.deleted |= log.head().tail.seq_num == tail;
+        let removal = if log.deleted { Removal::Removed } else { Removal::Kept };
+        Box::pin(async move { Ok(removal) })
     }
 
     fn meta(&self) -> &dyn MetaStore {
@@ -214,6 +234,9 @@ struct Table(Arc<Engine>);
 impl Table {
     async fn after_others(&self) -> &dyn MetaStore {
         tokio::task::yield_now().await;
+        if self.0.silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.0.table.meta()
     }
 }
@@ -246,6 +269,7 @@ struct SharedLog {
     sink: Arc<dyn CommitSink>,
     refreshes: Arc<AtomicUsize>,
     gate: Arc<RwLock<()>>,
+    opened_deleted: bool,
     state: Mutex<LogState>,
 }
 
@@ -444,6 +468,10 @@ impl StreamLog for SharedLog {
         let mut state = self.state();
         (state.next, state.forgets) = (tail, false);
         state.accepted.clear();
+    }
+
+    fn was_deleted(&self) -> bool {
+        self.opened_deleted
     }
 
     fn stored(&self) -> u64 {

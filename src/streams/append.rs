@@ -18,10 +18,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::{
     Failure, Stream,
+    in_flight::InFlight,
     stream::{Outcome, Refused},
     waiters::Place,
     writers::WriterId,
@@ -39,9 +40,8 @@ pub struct AppendSession {
     cipher: Option<Box<RecordCipher>>,
     place: Place,
     writer: WriterId,
-    budget: Arc<Semaphore>,
+    in_flight: InFlight,
     clock: Arc<dyn Clock>,
-    waiting: Option<WaitForBytes>,
     /// Inputs put into the stream of which nothing was told yet.
     outstanding: usize,
     /// What an undecided input waits for.
@@ -69,8 +69,6 @@ enum Judging {
     Refreshed,
 }
 
-type WaitForBytes = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
-
 impl AppendSession {
     /// `cipher` is the stream's, with the key of the session.
     pub(super) fn new(
@@ -86,9 +84,8 @@ impl AppendSession {
             meter: AppendMeter::new(stream.usage().clone()),
             stream,
             cipher,
-            budget,
+            in_flight: InFlight::of(budget),
             clock,
-            waiting: None,
             outstanding: 0,
             judging: Judging::Nothing,
             state: State::Open,
@@ -111,7 +108,8 @@ impl AppendSession {
     /// While this is pending, acks of earlier inputs go on. What becomes of the input, [`AppendSession::poll_ack`] tells.
     /// The session must be open.
     pub fn poll_append(&mut self, cx: &mut Context<'_>, input: &AppendInput) -> Poll<()> {
-        let permit = ready!(self.poll_budget(cx, input.batch.sequenced_memory()));
+        // By the limits of a batch not more than the least budget has.
+        let permit = ready!(self.in_flight.poll(cx, input.batch.sequenced_memory() as u32));
         let outcome = match &self.cipher {
             None => self.stream.append(self.writer, input, permit, self.clock.now()),
             Some(cipher) => self.stream.append(self.writer, &sealed(cipher, input), permit, self.clock.now()),
@@ -121,24 +119,6 @@ impl AppendSession {
             Err(refused) => self.state = State::Failed(refused),
         }
         Poll::Ready(())
-    }
-
-    fn poll_budget(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<OwnedSemaphorePermit> {
-        let waiting = match &mut self.waiting {
-            Some(waiting) => waiting,
-            none => {
-                // By the limits of a batch not more than the least budget has.
-                let bytes = bytes as u32;
-                if let Ok(permit) = self.budget.clone().try_acquire_many_owned(bytes) {
-                    return Poll::Ready(permit);
-                }
-                let permits = self.budget.clone().acquire_many_owned(bytes);
-                none.insert(Box::pin(async { permits.await.expect("the budget is never closed") }))
-            }
-        };
-        let permit = ready!(waiting.as_mut().poll(cx));
-        self.waiting = None;
-        Poll::Ready(permit)
     }
 
     /// Appends one batch and waits until it is durable.
@@ -151,7 +131,7 @@ impl AppendSession {
     /// No more inputs come; the session ends when those accepted are acknowledged.
     pub fn close(&mut self) {
         if self.is_open() {
-            self.waiting = None;
+            self.in_flight.give_up();
             self.state = State::Closed;
         }
     }

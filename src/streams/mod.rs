@@ -7,6 +7,7 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod in_flight;
 mod init;
 mod neighbours;
 mod pages;
@@ -255,6 +256,10 @@ impl Streams {
         let (background, commit_latency) = (self.background.clone(), self.commit_latency.clone());
         let (clock, rings) = (self.clock.clone(), self.rings.clone());
         let stream = Stream::open(&*self.store, entry, arrivals, clock, background, rings, commit_latency).await?;
+        if stream.was_deleted() {
+            // After the entry was read, or by the word of a server that had not heard of it.
+            return Err(Failure::StreamDeletionPending);
+        }
         stream.count_for(self.usage.open_stream(basin, name, &entry.config.storage_class, stream.stored()));
         Ok(stream)
     }
@@ -328,11 +333,18 @@ impl Streams {
 
     /// Ends the service: what was accepted becomes durable first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        match self.is_shared() {
+            true => neighbours::unless_silent(self.save_what_was_noted()).await,
+            false => self.save_what_was_noted().await,
+        }
+        self.store.close().await
+    }
+
+    async fn save_what_was_noted(&self) {
         self.save_arrivals().await;
         if let Err(error) = self.usage.finish().await {
             tracing::warn!(%error, "the last usage was not written down");
         }
-        self.store.close().await
     }
 
     /// What is counted of the use of all this.

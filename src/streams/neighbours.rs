@@ -19,8 +19,8 @@ use std::{
 use super::{Failure, Open, Stream, StreamKey, Streams, catalogue::Found};
 use crate::{
     clock,
-    store::{CommitSink, Sharing, StoreError},
-    types::{Batch, Head, SeqNum, StreamEntry},
+    store::{Removal, Sharing},
+    types::StreamEntry,
 };
 
 /// How old what is known of a stream's entry may be when a request relies on it.
@@ -32,6 +32,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// From the mark of a deletion to the removal: longer than anyone trusts an entry without the mark, by the time that
 /// reading it again may take.
 const NOTICED_AFTER: Duration = Duration::from_secs(5);
+
+/// How long it may take to write down, before the process ends, what is good to know and not needed.
+const LAST_NOTES: Duration = Duration::from_secs(10);
 
 /// How often something is judged again that others changed in the meantime.
 const MAX_TRIES: usize = 16;
@@ -48,6 +51,13 @@ where
         }
     }
     attempt().await
+}
+
+/// Does `last` before the end, unless nobody answers: arrivals that are not written down are noted later, and usage is lost.
+pub(super) async fn unless_silent(last: impl Future<Output = ()>) {
+    if tokio::time::timeout(LAST_NOTES, last).await.is_err() {
+        tracing::warn!("not all arrivals and usage could be written down before the end");
+    }
 }
 
 impl Streams {
@@ -111,13 +121,14 @@ impl Streams {
         }
     }
 
-    /// Whether a stream that was to go as empty still is; otherwise its entry is what it was.
+    /// Removes the records of a stream that was to go as empty, if it still is; otherwise its entry is what it was. Whether
+    /// it goes.
     ///
-    /// Asked when everybody has noticed the mark, so that nobody appends after this.
-    pub(super) async fn is_still_empty(&self, key: &StreamKey, found: &Found<StreamEntry>) -> Result<bool, Failure> {
+    /// Asked when everybody has noticed the mark. Whoever slept through that and appends now either comes before the
+    /// removal, so that the stream stays, or is refused.
+    pub(super) async fn goes_if_empty(&self, key: &StreamKey, found: &Found<StreamEntry>) -> Result<bool, Failure> {
         let Some(empty_at) = found.entry.empty_at else { return Ok(true) };
-        let log = self.store.open(found.entry.id, Arc::new(Deaf)).await?;
-        if log.head.tail.seq_num == empty_at {
+        if self.store.delete_at(found.entry.id, empty_at).await? == Removal::Removed {
             return Ok(true);
         }
         let entry = StreamEntry { deleted_at: None, empty_at: None, ..found.entry.clone() };
@@ -135,14 +146,4 @@ pub(super) async fn renew_on(streams: Weak<Streams>) {
             None => return,
         }
     }
-}
-
-/// Of a log that is only looked at.
-struct Deaf;
-
-impl CommitSink for Deaf {
-    fn durable(&self, _end: SeqNum) {}
-    fn arrived(&self, _batch: Batch, _head: Head) {}
-    fn overtaken(&self, _head: Head, _missed: Vec<(Batch, Head)>) {}
-    fn failed(&self, _error: StoreError) {}
 }

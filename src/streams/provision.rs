@@ -226,14 +226,15 @@ impl Streams {
     }
 
     /// A basin whose deletion began after it was last looked at may have passed by the new stream already.
-    async fn unless_basin_went(
+    pub(super) async fn unless_basin_went(
         &self,
         basin: &BasinName,
         name: &StreamName,
         entry: StreamEntry,
     ) -> Result<StreamEntry, Failure> {
         let Err(failure) = self.live_basin(basin).await else { return Ok(entry) };
-        if let Some(found) = self.catalogue().stream(basin, name).await? {
+        // If it was removed with the basin, another one may be there by now.
+        if let Some(found) = self.catalogue().stream(basin, name).await?.filter(|found| found.entry.id == entry.id) {
             self.catalogue().remove_stream(basin, name, &found).await?;
         }
         Err(failure)
@@ -322,7 +323,7 @@ impl Streams {
         settled(|| async {
             match self.catalogue().stream(&key.0, &key.1).await? {
                 Some(found) if found.entry.id != id => Ok(true),
-                Some(found) if found.entry.deleted_at.is_some() => self.is_still_empty(key, &found).await,
+                Some(found) if found.entry.deleted_at.is_some() => self.goes_if_empty(key, &found).await,
                 Some(_) => Ok(false),
                 None => Ok(true),
             }
@@ -343,6 +344,7 @@ impl Streams {
     /// Does nothing to a basin that is not marked: it was made after the one whose removal was asked for had gone.
     pub(super) async fn remove_basin(&self, basin: &BasinName) -> Result<(), Failure> {
         let any = StreamNamePart::default();
+        let Some(going_basin) = self.going_basin(basin).await? else { return Ok(()) };
         while self.is_basin_going(basin).await? {
             let page = self.catalogue().streams(basin, &any, &any, MAX_LIST_LIMIT).await?;
             let mut going = Vec::new();
@@ -360,13 +362,14 @@ impl Streams {
             }
         }
         let _name = self.lock_basin(basin).await;
-        settled(|| self.forget_basin(basin)).await
+        self.forget_basin(basin, &going_basin).await
     }
 
-    async fn forget_basin(&self, basin: &BasinName) -> Result<(), Failure> {
-        match self.catalogue().basin(basin).await? {
-            Some(found) if found.entry.deleted_at.is_some() => self.catalogue().remove_basin(basin, &found).await,
-            _ => Ok(()),
+    /// Removes the entry of a basin whose streams are gone. If it is another one by now, that basin may have streams.
+    pub(super) async fn forget_basin(&self, basin: &BasinName, going: &Found<BasinEntry>) -> Result<(), Failure> {
+        match self.catalogue().remove_basin(basin, going).await {
+            Err(Failure::Conflict) => Ok(()),
+            removed => removed,
         }
     }
 
@@ -392,7 +395,11 @@ impl Streams {
     }
 
     async fn is_basin_going(&self, name: &BasinName) -> Result<bool, Failure> {
-        Ok(self.catalogue().basin(name).await?.is_some_and(|found| found.entry.deleted_at.is_some()))
+        Ok(self.going_basin(name).await?.is_some())
+    }
+
+    pub(super) async fn going_basin(&self, name: &BasinName) -> Result<Option<Found<BasinEntry>>, Failure> {
+        Ok(self.catalogue().basin(name).await?.filter(|found| found.entry.deleted_at.is_some()))
     }
 
     async fn known_basin(&self, name: &BasinName) -> Result<Found<BasinEntry>, Failure> {

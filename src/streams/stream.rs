@@ -14,7 +14,10 @@ mod sharing;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -57,6 +60,8 @@ pub struct Stream {
     refresher: Refresher,
     usage: OnceLock<Arc<StreamUsage>>,
     log: OnceLock<Arc<dyn StreamLog>>,
+    /// Whether the background has yet to begin a trim for it.
+    trim_is_due: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -177,6 +182,7 @@ impl Stream {
             refresher: Refresher::default(),
             usage: OnceLock::new(),
             log: OnceLock::new(),
+            trim_is_due: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Serving,
                 sequencer: Sequencer::with_cipher(Head::default(), entry.cipher),
@@ -220,6 +226,13 @@ impl Stream {
     /// Metered bytes that the log keeps.
     pub(super) fn stored(&self) -> u64 {
         self.log().stored()
+    }
+
+    /// Of a stream that is gone it is known that it keeps nothing.
+    fn note_stored_if(&self, serving: Result<(), Failure>) {
+        if serving.is_ok() {
+            self.note_stored();
+        }
     }
 
     fn note_stored(&self) {
@@ -390,9 +403,21 @@ impl Stream {
         self.lock().pending.is_empty()
     }
 
+    /// Batches of the log from the one that holds `from` on, up to the durable tail as it is known here now.
+    ///
+    /// The log knows of a commit a moment before it reports it, and nobody may see records beyond a tail that others are
+    /// told of at the same time.
     pub(super) fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'static, Vec<Batch>> {
         let log = self.log().clone();
-        Box::pin(async move { log.read(from, budget).await })
+        if let Some(stream) = self.is_shared().then(|| self.this.upgrade()).flatten() {
+            return Box::pin(async move { stream.read_shared(from, budget).await });
+        }
+        let tail = self.tail_known_here();
+        Box::pin(async move { Ok(up_to(tail, log.read(from, budget).await?)) })
+    }
+
+    fn tail_known_here(&self) -> SeqNum {
+        self.lock().durable.tail.seq_num
     }
 
     pub(super) async fn seek(&self, from: SeqNum, timestamp: Timestamp) -> Result<Option<Position>, StoreError> {
@@ -401,9 +426,12 @@ impl Stream {
 
     /// Lets go of what lies before the durable trim point.
     pub(super) async fn trim(&self) -> Result<(), StoreError> {
+        // Before the trim point is looked at, so that no later one is passed by.
+        self.trim_is_due.store(false, SeqCst);
         let to = self.lock().durable.trim_point;
         self.log().trim(to).await?;
-        self.note_stored();
+        let serving = self.lock().phase.serving();
+        self.note_stored_if(serving);
         Ok(())
     }
 
@@ -497,8 +525,9 @@ impl Stream {
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(state);
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(trims);
@@ -518,11 +547,18 @@ impl Stream {
         self.rings.make_room();
     }
 
+    /// Trims that come faster than the log lets go are one.
     fn trim_in_background(&self, trims: bool) {
-        if trims {
+        if trims && !self.trim_is_due.swap(true, SeqCst) {
             self.background.trim(self.this.clone());
         }
     }
+}
+
+/// Those of `found` that end no later than `tail`.
+fn up_to(tail: SeqNum, mut found: Vec<Batch>) -> Vec<Batch> {
+    found.truncate(found.partition_point(|batch| batch.end().seq_num <= tail));
+    found
 }
 
 impl Incoming {

@@ -32,6 +32,7 @@ pub(super) struct LateStore {
     pub(super) memory: MemoryStore,
     logs: Mutex<Vec<Arc<LateLog>>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 struct LateLog {
@@ -39,18 +40,26 @@ struct LateLog {
     sink: Arc<dyn CommitSink>,
     held: Mutex<Vec<(Batch, Head)>>,
     reads: Arc<AtomicUsize>,
+    trims: Arc<AtomicUsize>,
 }
 
 impl LateStore {
     fn new() -> Arc<Self> {
         let memory = MemoryStore::new(64 * 1024 * 1024);
-        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default() })
+        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default(), trims: Arc::default() })
     }
 
     /// Makes durable what all streams have accepted, and reports it once a stream.
     pub(super) fn release(&self) {
         for log in self.logs.lock().unwrap().iter() {
             log.release();
+        }
+    }
+
+    /// Makes durable what all streams have accepted, and reports nothing yet.
+    fn land(&self) {
+        for log in self.logs.lock().unwrap().iter() {
+            log.land();
         }
     }
 
@@ -65,14 +74,18 @@ impl LateStore {
 
 impl LateLog {
     fn release(&self) {
+        if let Some(end) = self.land() {
+            self.sink.durable(end);
+        }
+    }
+
+    fn land(&self) -> Option<SeqNum> {
         let held = std::mem::take(&mut *self.held.lock().unwrap());
         let end = held.last().map(|(batch, _)| batch.end().seq_num);
         for (batch, head) in held {
             assert_eq!(self.memory.append(batch, head), Ok(Commit::Durable));
         }
-        if let Some(end) = end {
-            self.sink.durable(end);
-        }
+        end
     }
 }
 
@@ -80,7 +93,8 @@ impl Store for LateStore {
     fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
         Box::pin(async move {
             let OpenLog { log, head } = self.memory.open(stream, sink.clone()).await?;
-            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads: self.reads.clone() });
+            let (reads, trims) = (self.reads.clone(), self.trims.clone());
+            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads, trims });
             self.logs.lock().unwrap().push(log.clone());
             Ok(OpenLog { log, head })
         })
@@ -119,6 +133,7 @@ impl StreamLog for LateLog {
     }
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
+        self.trims.fetch_add(1, Ordering::Relaxed);
         self.memory.trim(to)
     }
 
@@ -156,6 +171,13 @@ impl World {
 
     pub(super) async fn writer(&self) -> AppendSession {
         self.streams.append_session(self.stream().await, None).unwrap()
+    }
+
+    /// Lets the background tasks do what they have to.
+    async fn idle(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) async fn reader(&self, request: ReadRequest) -> ReadSession {
@@ -336,6 +358,20 @@ impl Wake for Count {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+#[tokio::test]
+async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
+    // data-plane.md §7.6, §9: with the ring empty, they read from a log that knows a moment before the stream does.
+    let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
+    let world = World::with(StreamsConfig { memory, ..StreamsConfig::default() }).await;
+    world.append(one("a")).await;
+    put(&mut world.writer().await, &one("b"));
+    world.store.land();
+    let mut reader = world.reader(from_the_start()).await;
+    let Some(Ok(ReadEvent::Records { slices, tail })) = reader.next().await else { panic!() };
+    assert_eq!(slices.last().map(|slice| slice.end_seq_num()), Some(tail.seq_num));
+    assert_eq!(world.stream().await.check_tail().unwrap(), tail);
 }
 
 #[tokio::test]
@@ -610,6 +646,28 @@ async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
     assert!(last.poll_append(cx, &large).is_ready());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_polls_keeps_no_bytes_from_others() {
+    // A client that takes no acks: its session is not polled until it does, perhaps never.
+    let world = World::with(StreamsConfig {
+        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
+    let large = testing::uniform_input(6, 100_000);
+    let (mut first, mut stalled, mut last) = (world.writer().await, world.writer().await, world.writer().await);
+    put(&mut first, &large);
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_pending());
+    let waits = Duration::from_secs(60);
+    let too_early = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(too_early.is_err(), "there is no room");
+    world.store.release();
+    let goes_on = tokio::time::timeout(waits, poll_fn(|cx| last.poll_append(cx, &large))).await;
+    assert!(goes_on.is_ok(), "the room that there is, is kept for who does not come for it");
+    world.store.release();
+    assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_ready(), "when it does come");
+}
+
 #[tokio::test]
 async fn first_writers_that_race_share_the_stream_they_make() {
     let world = World::new().await;
@@ -688,4 +746,39 @@ async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
     assert!((first..first + 100).contains(&after), "{after}: the second batch and the trim command");
     world.streams.delete_stream(&basin(), &orders()).await.unwrap();
     assert_eq!(stored(3).await, 0);
+}
+
+#[tokio::test]
+async fn what_becomes_durable_of_a_deleted_stream_does_not_count_as_stored() {
+    let world = World::new().await;
+    world.append(one("a")).await;
+    let mut writer = world.writer().await;
+    put(&mut writer, &one("b"));
+    world.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    world.store.release();
+    assert!(matches!(ack(&mut writer), Poll::Ready(Some(Ok(_)))), "it was accepted before");
+    drop(writer);
+    world.idle().await;
+    world.streams.usage().flush().await.unwrap();
+    let sizes = world.store.meta().scan(b"u/s/", None, 10).await.unwrap();
+    assert!(sizes.is_empty(), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn trims_that_come_faster_than_the_log_lets_go_are_one() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let mut trim = |to| {
+        put(&mut writer, &testing::Records::new().trim(to).input());
+        world.store.release();
+    };
+    for to in 1..10 {
+        trim(to);
+    }
+    world.idle().await;
+    assert_eq!(world.store.trims.load(Ordering::Relaxed), 1);
+    trim(10);
+    world.idle().await;
+    assert_eq!(world.store.trims.load(Ordering::Relaxed), 2, "what comes later is not forgotten");
+    assert_eq!(world.stream().await.stored(), 0);
 }

@@ -22,7 +22,7 @@ pub struct MemoryShares {
     pub written: usize,
     /// For what a store on disk reads often.
     pub cache: usize,
-    /// For what sessions have received and not yet admitted, and what they are about to send.
+    /// For what sessions and single requests have received and not yet admitted, and what they are about to send.
     pub sessions: usize,
 }
 

@@ -12,12 +12,15 @@
 //! | `read_batch` | `ReadBatch` | [`Batch`](crate::types::Batch), [`ReadBatch`] |
 //! | `read_parts` | `ReadBatch`, where it lies | [`ReadPart`] |
 //! | `sse` | server-sent events, `last-event-id` | [`EventId`](sse::EventId) |
+//! | `decode_error` | what cannot be decoded | [`DecodeError`] |
 //! | `error_body` | error JSON, terminal frames | [`ApiError`](crate::types::ApiError), [`RemoteError`] |
 //! | `json` | JSON bodies of requests and responses | records, basins, streams, configurations |
 //! | `calls` | JSON bodies as a client writes them | |
 //! | `lines` | records as lines of JSON, for the command line | |
 //! | `negotiate`, `params` | headers and query strings | compression, media types, [`ReadRequest`](crate::types::ReadRequest) |
+//! | `metrics_query` | query strings about usage | [`MetricQuery`](crate::types::MetricQuery) |
 //! | `catalogue` | entries of the meta table | [`BasinEntry`](crate::types::BasinEntry), [`StreamEntry`](crate::types::StreamEntry) |
+//! | `token`, `usage` | the same for access tokens and for what was used | |
 //!
 //! This room knows no rule of a stream, no runtime (but for one trait of `tokio_util`), no socket and no clock. Everything
 //! in it is a plain function of its arguments. What comes from a peer is never trusted: not a length, not a content size,

@@ -45,11 +45,13 @@ fn latency_names(report: &Value) -> Vec<&str> {
 }
 
 /// Each scenario: what it is told, which latencies it reports, and whether appends and reads count.
-const SCENARIOS: [(&str, &[&str], bool, bool); 8] = [
+const SCENARIOS: [(&str, &[&str], bool, bool); 10] = [
     ("appends --streams 2 --sessions 3 --connections 2", &["append to ack"], true, false),
     ("appends --compression zstd --batch 10", &["append to ack"], true, false),
     ("latency", &["append to ack"], true, false),
     ("latency --rate 200 --sessions 2", &["append to ack", "sent after its time"], true, false),
+    ("unary --sessions 3 --streams 2 --connections 3 --batch 2", &["append to ack"], true, false),
+    ("unary --rate 100 --body random", &["append to ack", "sent after its time"], true, false),
     ("catch-up --size 300KiB --batch 10 --readers 2 --compression gzip", &[], false, true),
     (
         "fan-out --followers 5 --streams 2 --compression zstd --record-size 2KiB",
@@ -106,6 +108,13 @@ async fn every_scenario_against_a_server_which_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_address_that_other_commands_use_is_not_loaded() {
+    let mut command = command("latency --memory --duration 100ms --json");
+    let report = report(&command.env("S2S_ADDR", "http://127.0.0.1:1").output().await.unwrap());
+    assert_eq!(report["server"], "a gateway in this process (memory)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn as_many_sessions_as_a_connection_may_have() {
     let report = report(&bench("latency --memory --sessions 1000 --duration 100ms --json").await);
     assert_eq!(report["errors"], serde_json::json!({}));
@@ -138,6 +147,11 @@ async fn a_table_and_a_picture() {
     let picture = std::fs::read_to_string(&svg).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
     assert!(picture.contains("append to ack"));
+    let nowhere = directory.path().join("missing/it.svg");
+    let output = bench(&format!("latency --memory --duration 100ms --plot {}", nowhere.display())).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("append to ack"), "the figures are not lost: {output:?}");
+    assert!(text(&output.stderr).starts_with("s2s-gateway: --plot "), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +192,12 @@ async fn what_a_server_does_wrong_fails_the_run() {
         (Fault::Swap, "0 lost, 0 doubled, 1 out of order, 0 damaged, 0 foreign"),
         (Fault::Damage, "1 lost, 0 doubled, 0 out of order, 1 damaged, 0 foreign"),
     ] {
-        for scenario in ["latency --batch 5", "catch-up --size 1MiB", "fan-out --followers 1 --batch 5"] {
+        for scenario in [
+            "latency --batch 5",
+            "unary --streams 1 --batch 5",
+            "catch-up --size 1MiB",
+            "fan-out --followers 1 --batch 5",
+        ] {
             let gateway = Gateway::start().await;
             let meddler = Meddler::before(gateway.address, fault).await;
             let words = format!("{scenario} --addr http://{} --duration 200ms", meddler.address);
@@ -278,8 +297,10 @@ async fn a_server_with_tokens_and_a_certificate_of_its_own() {
     }
 }
 
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_basin_with_a_cipher_is_refused() {
+async fn a_basin_with_a_cipher_needs_a_key() {
     let gateway = Gateway::start().await;
     let addr = format!("http://{}", gateway.address);
     let made = Command::new(env!("CARGO_BIN_EXE_s2s-gateway"))
@@ -288,9 +309,23 @@ async fn a_basin_with_a_cipher_is_refused() {
         .await
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let output = bench(&format!("latency --basin secret-basin --addr {addr} --duration 100ms")).await;
+    let words = format!("latency --basin secret-basin --addr {addr} --duration 100ms --json");
+    let output = bench(&words).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "nothing was measured: {output:?}");
     let said = text(&output.stderr);
-    assert!(said.contains("secret-basin") && said.contains("aegis-256") && said.contains("no key"), "{said}");
+    assert!(said.contains("secret-basin") && said.contains("aegis-256") && said.contains("--encryption-key"), "{said}");
+    assert_eq!(report(&bench(&format!("{words} --encryption-key {KEY}")).await)["settings"]["cipher"], "aegis-256");
+    let output = bench(&format!("{words} --encryption-key {KEY} --cipher aes-256-gcm")).await;
+    assert!(output.stdout.is_empty() && text(&output.stderr).contains("resource_already_exists"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_with_a_cipher() {
+    for (words, latencies, appends, reads) in SCENARIOS {
+        let mut command = command(&format!("{words} --memory --cipher aes-256-gcm --duration 100ms --json"));
+        let output = command.env("S2S_ENCRYPTION_KEY", KEY).output().await.unwrap();
+        check_scenario(words, &output, latencies, appends, reads);
+        assert_eq!(report(&output)["settings"]["cipher"], "aes-256-gcm");
+    }
 }

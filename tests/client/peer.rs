@@ -135,10 +135,10 @@ impl Exchange {
         Session { body: self.request.into_body(), frames: FrameBuffer::new(), send }
     }
 
-    pub fn answer(mut self, response: Response<&str>) {
+    pub fn answer(mut self, response: Response<impl AsRef<str>>) {
         let (head, body) = response.into_parts();
         let mut send = self.respond.send_response(Response::from_parts(head, ()), false).unwrap();
-        send.send_data(Bytes::copy_from_slice(body.as_bytes()), true).unwrap();
+        send.send_data(Bytes::copy_from_slice(body.as_ref().as_bytes()), true).unwrap();
     }
 
     pub fn refuse(self, error: &ApiError) {

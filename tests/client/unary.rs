@@ -2,7 +2,7 @@
 
 use http::Response;
 use s2s_gateway::{
-    client::{ClientError, Ensured},
+    client::{ClientError, EncryptionKey, Ensured, JsonInput, ProtocolError},
     types::{AccessTokenId, AccessTokenIdPart, AccessTokenInfo, ErrorCode, Operation, Position, Scope, StreamNamePart},
     wire::params::ListRequest,
 };
@@ -41,6 +41,45 @@ async fn calls_share_a_connection_until_it_goes_away() {
     };
     let (tail, _second) = tokio::join!(client.check_tail(&target), server);
     assert_eq!(tail.unwrap(), expected);
+}
+
+fn ack(start: u64, end: u64) -> Response<String> {
+    let at = |seq_num| format!(r#"{{"seq_num":{seq_num},"timestamp":7}}"#);
+    Response::new(format!(r#"{{"start":{},"end":{},"tail":{}}}"#, at(start), at(end), at(end)))
+}
+
+#[tokio::test]
+async fn an_append_of_one_request() {
+    // data-plane.md §2, §6, §11
+    let peer = Peer::bind().await;
+    let client = peer.client();
+    let (target, input) = (stream(), JsonInput::new([&b"hello"[..], b"\xff"]));
+    let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let server = async {
+        let (mut connection, exchange) = peer.request().await;
+        let asked = (exchange.request.method().as_str(), exchange.path_and_query());
+        assert_eq!(asked, ("POST", "/v1/streams/orders%2Feu/records"));
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("s2-basin", "my-basin-01"),
+            ("s2-format", "base64"),
+            ("s2-encryption-key", secret),
+        ] {
+            assert_eq!(exchange.header(name), Some(value));
+        }
+        exchange.answer(ack(5, 7));
+        connection.request().await.answer(ack(7, 8));
+        connection
+    };
+    let calls = async {
+        let key = EncryptionKey::new(secret).unwrap();
+        let ack = client.append(&target, &input, Some(key)).await.unwrap();
+        assert_eq!((ack.start, ack.end), (Position::new(5, 7), Position::new(7, 7)));
+        client.append(&target, &input, None).await.unwrap_err()
+    };
+    let (error, _connection) = tokio::join!(calls, server);
+    let miscounted = ProtocolError::AckCount { sent: 2, acked: 1 };
+    assert!(matches!(&error, ClientError::Protocol(error) if *error == miscounted), "{error:?}");
 }
 
 #[tokio::test]

@@ -82,6 +82,14 @@ fn says_full(error: &ClientError) -> bool {
     matches!(error, ClientError::Server { error: RemoteError::Known(ApiError::Coded { code, .. }), .. } if *code == full)
 }
 
+/// Asks until it is so; half a minute at most.
+fn eventually(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never was");
+    }
+}
+
 /// Appends a little, again and again, until it is taken; half a minute at most.
 async fn append_again(bulk: &mut Bulk, client: &Client) -> Duration {
     let began = Instant::now();
@@ -90,7 +98,6 @@ async fn append_again(bulk: &mut Bulk, client: &Client) -> Duration {
             Ok(()) => return began.elapsed(),
             Err(error) if began.elapsed() < Duration::from_secs(30) => {
                 assert!(says_full(&error), "{error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => panic!("there is room again, and still: {error}"),
         }
@@ -107,7 +114,7 @@ async fn appends_end_at_a_full_disk_and_go_on_when_there_is_room() {
     other.append(&client, 1).await.unwrap();
 
     append_until_full(&mut one, &client).await;
-    assert!(gateway.is_healthy().await, "a full disk is not a failed one");
+    assert!(gateway.is_healthy(), "a full disk is not a failed one");
     one.check(&client, 0).await;
     other.check(&client, 0).await;
     println!("full with {} records", one.acked);
@@ -125,7 +132,7 @@ async fn appends_end_at_a_full_disk_and_go_on_when_there_is_room() {
 
     client.delete_stream(&other.stream).await.unwrap();
     println!("room made by deleting: taken again after {:.1?}", append_again(&mut one, &client).await);
-    assert!(gateway.is_healthy().await);
+    assert!(gateway.is_healthy());
     drop(gateway);
     let gateway = Gateway::start(&disk.data(), &[]);
     one.check(&gateway.client(), to).await;
@@ -139,14 +146,13 @@ async fn a_disk_that_someone_else_fills_to_the_last_byte_is_not_written_to() {
     let mut bulk = Bulk::open(&client, "bulk").await;
     bulk.append(&client, 50).await.unwrap();
     // Records that are being moved out of the journal need room, and there is nobody to be told if there is none.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually(|| gateway.has_moved_records());
     let others_file = disk.fill(MIB);
     let began = Instant::now();
     // Longer than the gateway leaves its own rows unwritten.
     while began.elapsed() < Duration::from_secs(3) {
-        tokio::time::sleep(Duration::from_millis(150)).await;
         append_until_full(&mut bulk, &client).await;
-        assert!(gateway.is_healthy().await, "{}", gateway.health().await);
+        assert!(gateway.is_healthy(), "{}", gateway.health());
     }
     bulk.check(&client, 0).await;
     fs::remove_file(others_file).unwrap();
@@ -169,7 +175,7 @@ async fn a_disk_that_someone_else_fills_during_appends_loses_nothing() {
     println!("{} records, then: {refused}", bulk.acked);
     fs::remove_file(filling.await.unwrap()).unwrap();
     bulk.check(&client, 0).await;
-    let healthy = gateway.is_healthy().await;
+    let healthy = gateway.is_healthy();
     drop(gateway);
     let gateway = Gateway::start(&disk.data(), &[]);
     bulk.check(&gateway.client(), 0).await;

@@ -20,6 +20,8 @@ mod power;
 mod process;
 #[cfg(target_os = "linux")]
 mod recovery;
+#[path = "../support/process.rs"]
+mod serving;
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 mod identities;
 #[path = "../support/nats.rs"]
 mod nats;
+#[path = "../support/process.rs"]
+mod process;
 mod serve;
 
 use nats::Cluster;

@@ -1,75 +1,28 @@
 //! `serve --nats`: whom it connects to, what it refuses to start on, and what it says then.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
-};
+use std::path::Path;
 
 use crate::{
     identities::{Authority, Operator, write},
     nats::Cluster,
+    process::{self, Process},
 };
 
-/// A gateway in a process of its own.
-struct Serving {
-    process: Child,
-    address: String,
-    /// What it said first, but its address.
-    said: String,
-    _stdout: BufReader<ChildStdout>,
-}
-
-impl Serving {
-    /// Starts the binary with `words` after `serve`; what it complained of if it did not start.
-    fn start(words: &[String]) -> Result<Self, String> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_s2s-gateway"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--nats-replicas", "1"])
-            .args(words)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let (mut first, mut said) = (String::new(), String::new());
-        stdout.read_line(&mut first).unwrap();
-        let Some((_, address)) = first.trim().split_once("http://") else {
-            let mut complaint = String::new();
-            process.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
-            assert!(!process.wait().unwrap().success());
-            return Err(complaint);
-        };
-        stdout.read_line(&mut said).unwrap();
-        Ok(Self { address: address.into(), said, process, _stdout: stdout })
-    }
-
-    fn health(&self) -> String {
-        let mut connection = TcpStream::connect(&self.address).unwrap();
-        connection.write_all(b"GET /health HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Starts the binary with `words`; what it complained of if it did not start.
+fn serve(words: &[String]) -> Result<Process, String> {
+    let mut command = process::serve(["--nats-replicas", "1"]);
+    command.args(words);
+    Process::start(command)
 }
 
 fn assert_serves(words: &[String]) {
-    let serving = Serving::start(words).unwrap();
+    let serving = serve(words).unwrap();
     let health = serving.health();
     assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\nOK"), "{health}");
 }
 
 fn assert_refused(words: &[String], because: &str) {
-    match Serving::start(words) {
+    match serve(words) {
         Ok(_) => panic!("{words:?} was not refused"),
         Err(complaint) => assert!(complaint.contains(because), "{because:?} in {complaint}"),
     }
@@ -135,9 +88,9 @@ fn a_password_in_an_address_is_not_shown() {
     let (address, monitor) = (node.address(0), &node.monitoring_urls()[0]);
     let with_password =
         |password: &str| words(&["--nats", &format!("nats://gateway:{password}@{address}"), "--nats-monitor", monitor]);
-    let serving = Serving::start(&with_password("sesame")).unwrap();
-    assert_eq!(serving.said, format!("The log is in NATS, at nats://{address}.\n"));
-    match Serving::start(&with_password("melon")) {
+    let mut serving = serve(&with_password("sesame")).unwrap();
+    assert_eq!(serving.next_line(), format!("The log is in NATS, at nats://{address}.\n"));
+    match serve(&with_password("melon")) {
         Ok(_) => panic!("it was let in"),
         Err(complaint) => assert!(complaint.contains("authorization") && !complaint.contains("melon"), "{complaint}"),
     }
@@ -148,7 +101,7 @@ fn servers_that_do_not_sync_are_served_from_only_if_the_operator_says_so() {
     let late = |configuration: String| configuration.replace("sync_interval: always", "sync_interval: \"2m\"");
     let Some(node) = Cluster::start_single_with(late) else { return };
     assert_refused(&at(&node), "sync_interval: always");
-    let assumed = Serving::start(&words(&["--nats", &node.urls()[0], "--nats-assume-synced"])).unwrap();
+    let assumed = serve(&words(&["--nats", &node.urls()[0], "--nats-assume-synced"])).unwrap();
     let health = assumed.health();
     assert!(health.starts_with("HTTP/1.1 200") && health.contains("\r\n\r\nOK\n"), "{health}");
     assert!(health.contains("nobody checked that the NATS servers sync"), "{health}");

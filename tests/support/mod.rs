@@ -4,6 +4,7 @@
 pub mod http;
 pub mod http1;
 pub mod peer;
+pub mod process;
 pub mod proxy;
 pub mod raw;
 mod shared_store;

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::stamp::{FillerSum, STAMP_LEN, Stamp, WriterId};
 use crate::{
-    client::{EncodedInput, InputTemplate},
+    client::{EncodedInput, InputTemplate, JsonInput},
     config::{Body, Load},
     types::Compression,
     wire::FrameTooLong,
@@ -96,12 +96,22 @@ impl Batches {
         }
     }
 
+    /// As [`Batches::next`], for a request of its own; never compressed.
+    pub(super) fn next_json(&self, source: &mut Source, intended: Duration) -> JsonInput {
+        let batch = source.sent;
+        source.sent += 1;
+        self.template.fill_json(self.stamps(source.writer, batch, intended))
+    }
+
     fn make(&self, writer: WriterId, batch: u64, intended: Duration) -> EncodedInput {
+        self.template.fill(self.compression, self.stamps(writer, batch, intended))
+    }
+
+    /// Stamps each body of `batch`.
+    fn stamps(&self, writer: WriterId, batch: u64, intended: Duration) -> impl FnMut(usize, &mut [u8]) + '_ {
         let first = batch * self.records();
         let intended = u64::try_from(intended.as_nanos()).unwrap_or(u64::MAX);
-        self.template.fill(self.compression, |i, body| {
-            Stamp { writer, sequence: first + i as u64, intended }.put(body, self.fillers[i]);
-        })
+        move |i, body| Stamp { writer, sequence: first + i as u64, intended }.put(body, self.fillers[i])
     }
 }
 
@@ -225,6 +235,16 @@ mod tests {
             assert_eq!((first.records(), first.metered()), (10, 10_080));
             assert_ne!(format!("{first:?}"), format!("{second:?}"));
         }
+    }
+
+    #[test]
+    fn requests_carry_the_same_records() {
+        let batches = Batches::new(&load(Compression::None), Compressed::Beforehand).unwrap();
+        let (mut source, mut again) = (batches.source(3), batches.source(3));
+        let frames = [batches.next(&mut source, Duration::ZERO), batches.next(&mut source, Duration::ZERO)];
+        let requests = [batches.next_json(&mut again, Duration::ZERO), batches.next_json(&mut again, Duration::ZERO)];
+        assert_eq!(frames.map(|frame| frame.records()), requests.each_ref().map(JsonInput::records));
+        assert_ne!(format!("{:?}", requests[0]), format!("{:?}", requests[1]), "each has its own numbers");
     }
 
     #[test]

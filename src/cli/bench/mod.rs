@@ -7,11 +7,12 @@
 //! | `latency`, `timeline`, `meter`, `run` | what is counted | a parameter; `run` tells it |
 //! | `body` | the batches that are sent | none |
 //! | `report`, `plot` | what is said of it, in words and in a picture | none |
-//! | `writer`, `reader` | sessions under load | yes |
+//! | `writer`, `appends`, `reader` | writers and readers under load, and the sessions and requests that they use | yes |
 //! | `scenario` | what is done in which order | yes |
 //! | `pacer`, `process`, `target`, `tasks`, `progress` | a timer, `/proc`, the server and its streams, tasks, a line | yes |
 //! | `interrupts` | Ctrl-C | yes |
 
+mod appends;
 mod body;
 mod check;
 mod interrupts;
@@ -49,7 +50,7 @@ use self::{
 use super::{CliError, block_on, print_line, say};
 use crate::{
     config::{BenchConfig, Scenario},
-    types::Compression,
+    types::{Cipher, Compression},
     wire::json,
 };
 
@@ -61,6 +62,7 @@ Examples:
   s2s-gateway bench catch-up --record-size 100 --batch 1000 --size 64MiB --compression zstd
   s2s-gateway bench fan-out --followers 500 --rate 100
   s2s-gateway bench idle --followers 5000 --connections 50 --addr http://127.0.0.1:8080 --pid PID
+  s2s-gateway bench unary --streams 64 --connections 64
   s2s-gateway bench mixed --streams 10 --followers 100 --readers 4 --json
 
 Every record carries a stamp and a checksum, and all that is read is checked:
@@ -98,11 +100,12 @@ fn cut_off(target: &Target) -> &'static str {
 
 async fn bench(config: &BenchConfig, target: &Target, interrupts: &Interrupts) -> Result<(), CliError> {
     let meter = meter(config, target)?;
-    let mut stage = Stage::open(target, config.basin.as_ref()).await?;
+    let mut stage = Stage::open(target, config).await?;
     if config.keep {
         say(format_args!("the streams are left in basin {}", stage.basin()));
     }
-    let measured = match set(&mut stage, config.load.streams, interrupts).await {
+    let set = set(&mut stage, config.load.streams, interrupts).await;
+    let measured = match set.and_then(|()| check_key(config, &stage)) {
         Ok(()) => measure(config, target, &stage, meter, interrupts).await,
         Err(error) => Err(error),
     };
@@ -120,6 +123,22 @@ async fn set(stage: &mut Stage, streams: usize, interrupts: &Interrupts) -> Resu
     tokio::select! {
         set = stage.set(streams) => set,
         () = interrupts.first() => Err(CliError::Bench("interrupted before there was anything to measure".into())),
+    }
+}
+
+/// Without a key every append to an encrypted stream is refused, and with one that is not used nothing is encrypted,
+/// though someone may believe so.
+fn check_key(config: &BenchConfig, stage: &Stage) -> Result<(), CliError> {
+    let basin = stage.basin();
+    match (stage.cipher(), &config.encryption_key, config.cipher) {
+        (Some(cipher), None, _) => {
+            let cipher = cipher.name();
+            Err(CliError::Bench(format!("basin {basin} encrypts its streams ({cipher}): --encryption-key is needed")))
+        }
+        (None, Some(_), Some(cipher)) => {
+            Err(CliError::Bench(format!("the server made basin {basin} without the cipher {}", cipher.name())))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -149,7 +168,7 @@ async fn measure(
     watching.abort();
     // Whatever it drew is wiped when it has ended.
     let _ = watching.await;
-    Ok((report(config, target, &bench, findings), bench.run.failures().gave_up))
+    Ok((report(config, target, stage, &bench, findings), bench.run.failures().gave_up))
 }
 
 async fn stop_on_interrupt(run: Arc<Run>, interrupts: Interrupts) {
@@ -169,7 +188,7 @@ async fn watch(bench: Arc<Bench>, mut progress: Progress, duration: Duration) {
     }
 }
 
-fn report(config: &BenchConfig, target: &Target, bench: &Bench, checks: Findings) -> Report {
+fn report(config: &BenchConfig, target: &Target, stage: &Stage, bench: &Bench, checks: Findings) -> Report {
     let (total, meter, failures) = (bench.lanes.total(), bench.meter(), bench.run.failures());
     let measured = meter.measured(bench.run.now());
     let throughput = |count: run::Count| match config.scenario {
@@ -188,7 +207,7 @@ fn report(config: &BenchConfig, target: &Target, bench: &Bench, checks: Findings
         scenario: config.scenario.name(),
         server: target.description().into(),
         version: env!("CARGO_PKG_VERSION"),
-        settings: settings(config),
+        settings: settings(config, stage),
         interrupted: bench.run.is_stopping(),
         measured_seconds: measured.as_secs_f64(),
         appended: throughput(total.appended),
@@ -207,7 +226,7 @@ fn latency(name: &'static str, latencies: &Latencies) -> Option<LatencyReport> {
     Some(LatencyReport { name, percentiles, distribution: latencies.distribution() })
 }
 
-fn settings(config: &BenchConfig) -> Settings {
+fn settings(config: &BenchConfig, stage: &Stage) -> Settings {
     let load = &config.load;
     Settings {
         streams: load.streams,
@@ -224,22 +243,23 @@ fn settings(config: &BenchConfig) -> Settings {
             compression => compression.coding(),
         },
         body: load.body.name(),
+        cipher: stage.cipher().map(Cipher::name),
         duration_seconds: config.duration.as_secs_f64(),
     }
 }
 
 fn publish(config: &BenchConfig, report: &Report) -> Result<(), CliError> {
-    if let Some(file) = &config.plot {
-        draw(file, report)?;
-    }
-    match config.json {
+    let said = match config.json {
         true => print_line(&json::encode_report(report)),
         false => print_line(report.table().trim_end().as_bytes()),
-    }
+    };
+    // A picture that cannot be drawn is no reason to keep the figures back, nor the other way round.
+    let drawn = config.plot.as_deref().map_or(Ok(()), |file| draw(file, report));
+    said.and(drawn)
 }
 
 fn draw(file: &Path, report: &Report) -> Result<(), CliError> {
-    let unusable = |reason: String| CliError::Start(format!("--plot {}: {reason}", file.display()));
+    let unusable = |reason: String| CliError::Bench(format!("--plot {}: {reason}", file.display()));
     let svg = plot::svg(report).map_err(|error| unusable(error.to_string()))?;
     fs::write(file, svg).map_err(|error| unusable(error.to_string()))
 }

@@ -9,7 +9,7 @@ use super::{
     run::{Lanes, Recovery, Run},
 };
 use crate::{
-    client::{Client, ReadOptions, ReadSession, StreamPath},
+    client::{Client, EncryptionKey, ReadOptions, ReadSession, StreamPath},
     types::{Compression, ReadBounds, ReadRequest, ReadStart, SeqNum},
     wire::{self, ReadPart},
 };
@@ -21,6 +21,8 @@ pub(super) struct Subject {
     /// Which of the run's streams.
     pub(super) stream: usize,
     pub(super) path: StreamPath,
+    /// What the records were encrypted with if the stream has a cipher.
+    pub(super) key: Option<EncryptionKey>,
     pub(super) compression: Compression,
     /// Which of the run's tasks.
     pub(super) task: usize,
@@ -214,6 +216,6 @@ impl Reader {
 fn open(subject: &Subject, start: SeqNum, end: Option<SeqNum>) -> ReadSession {
     let bounds = ReadBounds { count: end.map(|end| end.get().saturating_sub(start.get())), ..ReadBounds::default() };
     let request = ReadRequest { start: ReadStart::SeqNum(start), bounds, clamp: false, wait: None };
-    let options = ReadOptions { compression: subject.compression, ..ReadOptions::default() };
+    let options = ReadOptions { compression: subject.compression, encryption_key: subject.key.clone() };
     subject.client.read_session(&subject.path, request, options)
 }

@@ -57,6 +57,8 @@ pub(super) struct Settings {
     pub(super) rate: Option<f64>,
     pub(super) compression: &'static str,
     pub(super) body: &'static str,
+    /// What the server encrypts records with.
+    pub(super) cipher: Option<&'static str>,
     pub(super) duration_seconds: f64,
 }
 
@@ -209,7 +211,7 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             ("streams", self.streams),
-            ("append sessions", self.sessions),
+            ("writers", self.sessions),
             ("followers", self.followers),
             ("readers", self.readers),
             ("connections", self.connections),
@@ -218,7 +220,8 @@ impl fmt::Display for Settings {
         counts.into_iter().try_for_each(|(what, count)| write!(f, "{what} {count}, "))?;
         let rate = self.rate.map_or_else(|| "as fast as acks come".into(), |rate| format!("{rate} batches/s"));
         write!(f, "batches of {} × {} B, in flight {}, {rate}, ", self.batch, self.record_size, self.in_flight)?;
-        write!(f, "{} bodies, compression {}", self.body, self.compression)
+        write!(f, "{} bodies, compression {}", self.body, self.compression)?;
+        self.cipher.map_or(Ok(()), |cipher| write!(f, ", cipher {cipher}"))
     }
 }
 
@@ -269,6 +272,7 @@ pub(super) mod tests {
                 rate: None,
                 compression: "none",
                 body: "text",
+                cipher: None,
                 duration_seconds: 10.0,
             },
             interrupted: false,
@@ -301,7 +305,7 @@ pub(super) mod tests {
         let table = sample().table();
         for part in [
             "appends on http://127.0.0.1:8080, 10.0 s measured\n",
-            "streams 1, append sessions 1, connections 1, batches of 100 × 1024 B, in flight 32, as fast as acks come",
+            "streams 1, writers 1, connections 1, batches of 100 × 1024 B, in flight 32, as fast as acks come",
             "appended               100        10,000         10.00  100.00 MiB\n",
             "append to ack                500 µs     900 µs     990 µs     999 µs",
             "server (42)                     0.10 s          0.01        100 µs             -",

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cli::CliError,
-    client::{AppendOptions, Client, Conditions, InputBuilder, RetryPolicy, StreamPath},
+    client::{AppendOptions, Client, Conditions, EncryptionKey, InputBuilder, RetryPolicy, StreamPath},
     config::{BenchConfig, Load, Scenario},
     types::{Compression, SeqNum},
 };
@@ -35,6 +35,7 @@ pub(super) struct Bench {
     load: Load,
     duration: Duration,
     streams: Vec<StreamPath>,
+    key: Option<EncryptionKey>,
     clients: Vec<Client>,
     /// For what is done between rounds: the load's sessions may take up all that a server allows on their connections.
     between_rounds: Client,
@@ -62,7 +63,9 @@ impl Bench {
         // Where the time to delivery is asked for, records have to carry the time.
         let (compressed, times) = match config.scenario {
             Scenario::FanOut | Scenario::Idle | Scenario::Mixed => (Compressed::Live, Times::InRecords),
-            Scenario::Appends | Scenario::Latency | Scenario::CatchUp => (Compressed::Beforehand, Times::Unknown),
+            Scenario::Appends | Scenario::Latency | Scenario::Unary | Scenario::CatchUp => {
+                (Compressed::Beforehand, Times::Unknown)
+            }
         };
         // Every failure is to be seen and counted.
         let once = RetryPolicy { attempts: NonZeroU32::MIN, ..RetryPolicy::default() };
@@ -72,6 +75,7 @@ impl Bench {
             load,
             duration: config.duration,
             streams: stage.streams.clone(),
+            key: config.encryption_key.clone(),
             clients: (0..load.connections).map(|_| target.client(once)).collect::<Result<_, _>>()?,
             between_rounds: target.client(once)?,
             batches: Arc::new(Batches::new(&load, compressed).map_err(cannot_start)?),
@@ -87,7 +91,7 @@ impl Bench {
     /// Does it. The findings are about every record that was read.
     pub(super) async fn go(&self) -> Findings {
         match self.scenario {
-            Scenario::Appends | Scenario::Latency => self.appends().await,
+            Scenario::Appends | Scenario::Latency | Scenario::Unary => self.appends().await,
             Scenario::CatchUp => self.catch_up().await,
             Scenario::FanOut | Scenario::Mixed => self.followed().await,
             Scenario::Idle => self.idle().await,
@@ -238,7 +242,9 @@ impl Bench {
         let sessions = self.load.sessions;
         let pace = self.load.rate.map(|rate| Pace::share(rate, i, sessions));
         let batches = match self.scenario {
-            Scenario::Appends | Scenario::Latency => ROUND_BYTES / (self.batches.bytes() + BATCH_OVERHEAD),
+            Scenario::Appends | Scenario::Latency | Scenario::Unary => {
+                ROUND_BYTES / (self.batches.bytes() + BATCH_OVERHEAD)
+            }
             _ => u64::MAX,
         };
         Schedule::new(pace, begin, end, (batches / sessions as u64).max(1))
@@ -303,12 +309,13 @@ impl Bench {
     async fn trim(&self, to: &[SeqNum]) {
         self.enter("trimming");
         concurrently(SOME, zip(self.streams.clone(), to.to_vec()), |(stream, to)| {
-            let (client, run) = (self.between_rounds.clone(), self.run.clone());
+            let (client, run, key) = (self.between_rounds.clone(), self.run.clone(), self.key.clone());
             async move {
                 let mut trim = InputBuilder::new();
                 trim.push(None, [(&b""[..], &b"trim"[..])], &to.get().to_be_bytes());
                 let trim = trim.build(Conditions::default(), Compression::None).expect("nine bytes are not too many");
-                let mut session = client.append_session(&stream, AppendOptions::default());
+                let options = AppendOptions { encryption_key: key, ..AppendOptions::default() };
+                let mut session = client.append_session(&stream, options);
                 if session.submit(trim).is_ok() {
                     session.finish();
                     if let Some(Err(error)) = session.next_ack().await {
@@ -348,6 +355,8 @@ impl Bench {
             client: self.client(session),
             stream,
             path: self.streams[stream].clone(),
+            key: self.key.clone(),
+            via: self.scenario.via(),
             batches: self.batches.clone(),
             in_flight: self.load.in_flight,
             task: session,
@@ -356,7 +365,7 @@ impl Bench {
 
     fn subject(&self, task: usize, stream: usize, times: Times) -> Subject {
         let (path, compression) = (self.streams[stream].clone(), self.load.compression);
-        Subject { client: self.client(task), stream, path, compression, task, times }
+        Subject { client: self.client(task), stream, path, key: self.key.clone(), compression, task, times }
     }
 
     fn client(&self, task: usize) -> Client {

@@ -11,11 +11,11 @@ use crate::{
     cli::{CliError, client, serve::open_store},
     client::{Client, Ensured, RetryPolicy, StreamPath},
     clock::SystemClock,
-    config::{BenchStore, BenchTarget, EndpointArgs, EndpointConfig, StoreConfig},
+    config::{BenchConfig, BenchStore, BenchTarget, EndpointArgs, EndpointConfig, StoreConfig},
     server::{Cors, Server, ServerConfig},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::{BasinName, LocationName, MemoryShares, StreamName, StreamNamePart},
+    types::{BasinConfig, BasinName, Cipher, LocationName, MemoryShares, StreamName, StreamNamePart},
     wire::params::ListRequest,
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Stage {
     /// What the names of the streams begin with.
     run: String,
     made_basin: Ensured,
+    /// What its records are encrypted with.
+    cipher: Option<Cipher>,
     pub(super) streams: Vec<StreamPath>,
 }
 
@@ -131,13 +133,20 @@ fn server_config() -> ServerConfig {
 }
 
 impl Stage {
-    /// Without streams yet, in `basin`, which is made if it is missing, or in one of a random name.
-    pub(super) async fn open(target: &Target, basin: Option<&BasinName>) -> Result<Self, CliError> {
+    /// Without streams yet, in the basin that `config` names, which is made if it is missing, or in one of a random
+    /// name. A basin that is to have a cipher must not be there.
+    pub(super) async fn open(target: &Target, config: &BenchConfig) -> Result<Self, CliError> {
         let control = target.client(RetryPolicy::default())?;
         let run = format!("bench-{:08x}", rand::random::<u32>());
-        let basin = basin.cloned().unwrap_or_else(|| name(BasinName::new(&run)));
-        let made_basin = control.ensure_basin(&basin).await?;
-        Ok(Self { control, basin, run, made_basin, streams: Vec::new() })
+        let basin = config.basin.clone().unwrap_or_else(|| name(BasinName::new(&run)));
+        let made_basin = match config.cipher {
+            None => control.ensure_basin(&basin).await?,
+            stream_cipher => {
+                control.create_basin(&basin, &BasinConfig { stream_cipher, ..BasinConfig::default() }).await?;
+                Ensured::Created
+            }
+        };
+        Ok(Self { control, basin, run, made_basin, cipher: None, streams: Vec::new() })
     }
 
     /// Makes `count` streams.
@@ -149,26 +158,21 @@ impl Stage {
             async move { control.ensure_stream(&stream).await }
         });
         made.await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        self.check_cipher().await
+        self.cipher = self.look_up_cipher().await;
+        Ok(())
     }
 
-    /// Without a key, which a bench does not have, every append would be refused.
-    async fn check_cipher(&self) -> Result<(), CliError> {
-        let first = match (self.made_basin, self.streams.first()) {
-            (Ensured::Existed, Some(first)) => StreamNamePart::from(first.stream.clone()),
-            _ => return Ok(()),
-        };
+    /// What records of the streams are encrypted with. Whoever may not list streams does not learn it, and without a key
+    /// sees appends refused.
+    async fn look_up_cipher(&self) -> Option<Cipher> {
+        let first = StreamNamePart::from(self.streams.first()?.stream.clone());
         let request = ListRequest { prefix: first, start_after: StreamNamePart::default(), limit: 1 };
-        let listing = self.control.list_streams(&self.basin, &request).await;
-        // Whoever may not list streams finds out when appends are refused.
-        match listing.ok().and_then(|page| page.entries.first()?.cipher) {
-            None => Ok(()),
-            Some(cipher) => Err(CliError::Bench(format!(
-                "basin {} encrypts its streams ({}), and bench brings no key: it needs a basin without a cipher",
-                self.basin,
-                cipher.name()
-            ))),
-        }
+        self.control.list_streams(&self.basin, &request).await.ok()?.entries.first()?.cipher
+    }
+
+    /// The cipher of the streams, as far as that is known.
+    pub(super) fn cipher(&self) -> Option<Cipher> {
+        self.cipher
     }
 
     /// In which basin.

@@ -1,4 +1,4 @@
-//! One append session of a load: sends its batches when they are meant to be sent, and measures how long acks take.
+//! One writer of a load: sends its batches when they are meant to be sent, and measures how long acks take.
 //!
 //! A writer whose session fails goes on with a new one, as another writer: what had no ack then may be in the stream or
 //! not, and only a name that is never used again keeps the account simple.
@@ -12,13 +12,15 @@ use std::{
 };
 
 use super::{
+    appends::Appends,
     body::{Batches, Source},
     check::Account,
     run::{Lanes, Recovery, Run},
     schedule::{Next, Schedule},
 };
 use crate::{
-    client::{AppendOptions, AppendSession, Client, ClientError, StreamPath},
+    client::{Client, ClientError, EncryptionKey, StreamPath},
+    config::Via,
     types::{AppendAck, SeqNum},
 };
 
@@ -29,6 +31,9 @@ pub(super) struct Assignment {
     /// Which of the run's streams.
     pub(super) stream: usize,
     pub(super) path: StreamPath,
+    /// What the records are encrypted with if the stream has a cipher.
+    pub(super) key: Option<EncryptionKey>,
+    pub(super) via: Via,
     pub(super) batches: Arc<Batches>,
     /// Batches that may wait for their acks.
     pub(super) in_flight: usize,
@@ -36,7 +41,7 @@ pub(super) struct Assignment {
     pub(super) task: usize,
 }
 
-/// An append session, or several one after the other.
+/// An append session, or several one after the other; or one request after the other.
 pub(super) struct Writer {
     assignment: Assignment,
     run: Arc<Run>,
@@ -54,7 +59,7 @@ pub(super) struct Writer {
 }
 
 struct Session {
-    acks: AppendSession,
+    appends: Appends,
     source: Source,
     account: Account,
     /// When those without an ack were meant to be sent.
@@ -162,7 +167,7 @@ impl Writer {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>, then: Then) -> Poll<Event> {
-        match self.current.acks.poll_ack(cx) {
+        match self.current.appends.poll_ack(cx) {
             Poll::Ready(Some(Ok(ack))) => return Poll::Ready(Event::Acked(ack)),
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Failed(error)),
             Poll::Ready(None) => return Poll::Ready(Event::Failed(ClientError::Lost("the session ended".into()))),
@@ -209,11 +214,9 @@ impl Writer {
 
 impl Session {
     fn open(assignment: &Assignment, run: &Run) -> Self {
-        // The number of batches in flight is the limit, and not their size.
-        let options = AppendOptions { unacked_limit: usize::MAX, ..AppendOptions::default() };
         let writer = run.new_writer();
         Self {
-            acks: assignment.client.append_session(&assignment.path, options),
+            appends: Appends::open(assignment),
             source: assignment.batches.source(writer),
             account: Account { writer, sent: 0, acked: 0 },
             in_flight: VecDeque::new(),
@@ -223,8 +226,6 @@ impl Session {
     fn send(&mut self, batches: &Batches, intended: Duration) {
         self.account.sent += batches.records();
         self.in_flight.push_back(intended);
-        let submitted = self.acks.submit(batches.next(&mut self.source, intended));
-        // A session that has failed is replaced before anything is sent again.
-        debug_assert!(submitted.is_ok());
+        self.appends.send(batches, &mut self.source, intended);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    format::{self, BatchKey, LogNumber, StoredHead},
+    format::{self, BatchKey, LogNumber, Released, StoredHead},
     locked,
     queue::{Append, Moves, Request},
     reading,
@@ -142,16 +142,40 @@ impl DiskLog {
     }
 
     /// What `look` finds in the log as it is durable now, on a thread for reading; `T::default()` if that is nothing.
+    ///
+    /// ```text
+    /// durable now ──► what is looked at ──► let go of by then
+    /// ```
+    ///
+    /// In this order: what was durable before is in it, and what is missing from it was let go of before it is asked. One
+    /// head for both would miss batches that a trim removed while the look waited for its thread.
     fn look<T: Default + Send + 'static>(
         &self,
         look: impl FnOnce(&super::engine::Look<'_>, &StoredHead) -> Result<T, super::engine::EngineError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let Some(head) = self.log.durable() else { return Box::pin(std::future::ready(Ok(T::default()))) };
-        let (engine, stream) = (self.shared.engine.clone(), self.log.stream);
+        let (engine, log) = (self.shared.engine.clone(), self.log.clone());
         self.shared.readers.run(move || {
-            // What is durable now is in what is looked at, because it was there first.
-            look(&engine.look(), &head).map_err(|error| error.of_read(format_args!("stream {stream:?}")))
+            let found = engine.look();
+            let Some(StoredHead { released, .. }) = log.durable() else { return Ok(T::default()) };
+            let stream = log.stream;
+            look(&found, &StoredHead { released, ..head })
+                .map_err(|error| error.of_read(format_args!("stream {stream:?}")))
         })
+    }
+
+    /// Asks the writer to let go of the beginning; of a log that has ended there is none to let go of.
+    ///
+    /// Under the lock that ends it: what is asked here is written before another log of the stream is opened, or not at
+    /// all. This log's head would otherwise take the place of the other's.
+    fn push_trim(&self, released: Released) -> Result<Option<oneshot::Receiver<Result<(), StoreError>>>, StoreError> {
+        let accepted = locked(&self.log.accepted);
+        if let Accepted::Ended(_) = &*accepted {
+            return Ok(None);
+        }
+        let (done, answer) = oneshot::channel();
+        self.shared.queue.push(Request::Trim { log: self.log.clone(), released, done })?;
+        Ok(Some(answer))
     }
 }
 
@@ -196,9 +220,10 @@ impl StreamLog for DiskLog {
                 return Ok(());
             };
             self.shared.space.take(0, Purpose::Remove)?;
-            let (done, answer) = oneshot::channel();
-            self.shared.queue.push(Request::Trim { log: self.log.clone(), released, done })?;
-            super::answered(answer).await
+            match self.push_trim(released)? {
+                Some(answer) => super::answered(answer).await,
+                None => Ok(()),
+            }
         })
     }
 

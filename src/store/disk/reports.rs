@@ -9,6 +9,8 @@
 //! next, while the next commit waits. From a task of the runtime, waking a session is putting it into a worker's own
 //! queue, and what a stream frees is freed where it was allocated.
 
+use std::{thread, vec};
+
 use tokio::{runtime::Handle, sync::mpsc};
 
 /// Reports after which others of the runtime's tasks have their turn.
@@ -16,24 +18,32 @@ const MOST_AT_ONCE: usize = 64;
 
 /// The way to those who are told.
 pub(super) struct Reports<T> {
-    tell: fn(T),
+    telling: Telling<T>,
     /// Where a task takes them; none where there is no runtime.
     task: Option<mpsc::UnboundedSender<Vec<T>>>,
 }
 
+/// What is done with a report.
+struct Telling<T> {
+    tell: fn(T),
+    /// When telling another one panicked.
+    give_up: fn(T),
+}
+
 impl<T: Send + 'static> Reports<T> {
     /// Told by a task of the runtime that this is called in, or on the spot if there is none. `guard` lives as long as the
-    /// task.
-    pub(super) fn start(tell: fn(T), guard: impl Send + 'static) -> Self {
+    /// task. If `tell` panics, `give_up` gets what was passed on before that and not told.
+    pub(super) fn start(tell: fn(T), give_up: fn(T), guard: impl Send + 'static) -> Self {
+        let telling = Telling { tell, give_up };
         let task = Handle::try_current().ok().map(|runtime| {
             let (sender, commits) = mpsc::unbounded_channel();
             runtime.spawn(async move {
                 let _guard = guard;
-                run(tell, commits).await;
+                Commits { commits, telling }.tell().await;
             });
             sender
         });
-        Self { tell, task }
+        Self { telling, task }
     }
 
     /// Has `reports` told in their order, after those passed on before; on the spot if the runtime has ended.
@@ -42,20 +52,76 @@ impl<T: Send + 'static> Reports<T> {
             Some(task) => task.send(reports).err().map(|unsent| unsent.0).unwrap_or_default(),
             None => reports,
         };
-        left.into_iter().for_each(self.tell);
+        let mut untold = self.telling.of(left);
+        while untold.tell_one() {}
     }
 }
 
-async fn run<T>(tell: fn(T), mut commits: mpsc::UnboundedReceiver<Vec<T>>) {
-    while let Some(reports) = commits.recv().await {
-        for (place, report) in reports.into_iter().enumerate() {
-            if place > 0 && place % MOST_AT_ONCE == 0 {
-                tokio::task::yield_now().await;
+/// What the task takes.
+struct Commits<T> {
+    commits: mpsc::UnboundedReceiver<Vec<T>>,
+    telling: Telling<T>,
+}
+
+impl<T> Commits<T> {
+    async fn tell(mut self) {
+        while let Some(reports) = self.commits.recv().await {
+            let mut untold = self.telling.of(reports);
+            let mut told = 0;
+            while untold.tell_one() {
+                told += 1;
+                if told % MOST_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
-            tell(report);
         }
     }
 }
+
+impl<T> Drop for Commits<T> {
+    fn drop(&mut self) {
+        self.commits.close();
+        while let Ok(reports) = self.commits.try_recv() {
+            drop(self.telling.of(reports));
+        }
+    }
+}
+
+/// Reports of one commit that are not yet told.
+struct Untold<T> {
+    reports: vec::IntoIter<T>,
+    telling: Telling<T>,
+}
+
+impl<T> Untold<T> {
+    /// Says whether there was one.
+    fn tell_one(&mut self) -> bool {
+        self.reports.next().map(self.telling.tell).is_some()
+    }
+}
+
+impl<T> Drop for Untold<T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.reports.by_ref().for_each(self.telling.give_up);
+        }
+    }
+}
+
+impl<T> Telling<T> {
+    fn of(&self, reports: Vec<T>) -> Untold<T> {
+        Untold { reports: reports.into_iter(), telling: *self }
+    }
+}
+
+// Derived, they would be asked of `T` too.
+impl<T> Clone for Telling<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Telling<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -76,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn everyone_is_told_in_the_runtime() {
-        let reports = Reports::start(answer, ());
+        let reports = Reports::start(answer, drop, ());
         let (asked, mut answers) = asked(1000);
         reports.pass_on(asked);
         assert!(answers[0].try_recv().is_err(), "not on this thread");
@@ -87,7 +153,7 @@ mod tests {
 
     #[test]
     fn without_a_runtime_they_are_told_at_once() {
-        let reports = Reports::start(answer, ());
+        let reports = Reports::start(answer, drop, ());
         let (asked, answers) = asked(3);
         reports.pass_on(asked);
         assert!(answers.into_iter().enumerate().all(|(number, mut answer)| answer.try_recv() == Ok(number)));
@@ -96,10 +162,31 @@ mod tests {
     #[test]
     fn what_comes_after_the_runtime_is_told_all_the_same() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let reports = runtime.block_on(async { Reports::start(answer, ()) });
+        let reports = runtime.block_on(async { Reports::start(answer, drop, ()) });
         drop(runtime);
         let (asked, mut answers) = asked(1);
         reports.pass_on(asked);
         assert_eq!(answers[0].try_recv(), Ok(0));
+    }
+
+    #[tokio::test]
+    async fn where_telling_one_panics_the_others_are_given_up() {
+        fn tell((answer, number): Asked) {
+            assert!(number != 1, "this one panics");
+            answer.send(number).unwrap();
+        }
+        fn give_up((answer, _): Asked) {
+            answer.send(100).unwrap();
+        }
+        let reports = Reports::start(tell, give_up, ());
+        let ((first, mut answers), (second, more)) = (asked(3), asked(1));
+        reports.pass_on(first);
+        reports.pass_on(second);
+        answers.extend(more);
+        let mut found = Vec::new();
+        for answer in answers {
+            found.push(answer.await.ok());
+        }
+        assert_eq!(found, [Some(0), None, Some(100), Some(100)]);
     }
 }

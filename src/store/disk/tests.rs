@@ -6,7 +6,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -17,15 +17,16 @@ use futures::executor::block_on;
 use tempfile::TempDir;
 
 use super::{
-    DiskStore, OpenError,
+    DiskStore, OpenError, READERS,
     engine::Engine,
-    format::{BatchKey, LogNumber},
+    format::{BatchKey, LogNumber, Released},
+    queue::Request,
     space::Free,
 };
 use crate::{
     store::{
         CommitSink, Store, StoreError, StreamLog, Version,
-        contract::{Backend, suite},
+        contract::{Backend, Reports, suite},
     },
     types::{
         Batch, FencingToken, Head, MemoryShares, SeqNum, StreamId,
@@ -69,42 +70,6 @@ impl Backend for OnDisk {
 }
 
 suite!(super::OnDisk);
-
-/// What was reported of a log.
-#[derive(Default)]
-struct Reports {
-    last: Mutex<Option<Result<SeqNum, StoreError>>>,
-    came: Condvar,
-}
-
-impl Reports {
-    fn wait_for(&self, end: SeqNum) -> Result<(), StoreError> {
-        let last = self.last.lock().unwrap();
-        let missing = |last: &mut Option<_>| match last {
-            None => true,
-            Some(Ok(reported)) => *reported < end,
-            Some(Err(_)) => false,
-        };
-        let (last, timeout) = self.came.wait_timeout_while(last, Duration::from_secs(30), missing).unwrap();
-        assert!(!timeout.timed_out(), "{end} was not reported");
-        last.clone().unwrap().map(|_| ())
-    }
-
-    fn add(&self, report: Result<SeqNum, StoreError>) {
-        *self.last.lock().unwrap() = Some(report);
-        self.came.notify_all();
-    }
-}
-
-impl CommitSink for Reports {
-    fn durable(&self, end: SeqNum) {
-        self.add(Ok(end));
-    }
-
-    fn failed(&self, error: StoreError) {
-        self.add(Err(error));
-    }
-}
 
 /// A log that is appended to, one batch after the other.
 struct Writer {
@@ -272,6 +237,55 @@ fn what_was_trimmed_or_deleted_is_removed() {
 }
 
 #[test]
+fn what_is_trimmed_while_a_read_waits_is_no_damage() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    let metered: usize = (0..10).map(|_| writer.append("x").unwrap().metered()).sum();
+    for (to, left) in [(5, Some(5)), (10, None)] {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let shared = &disk.store.shared;
+        let busy: Vec<_> = (0..READERS)
+            .map(|_| {
+                let held = held.clone();
+                shared.readers.run(move || Ok(held.lock().unwrap().recv().is_err()))
+            })
+            .collect();
+        let (first, by_time) = (SeqNum::FIRST, crate::types::Timestamp::new(1));
+        let (read, seek) = (writer.log.read(first, usize::MAX), writer.log.seek(first, by_time));
+        let trim = writer.log.trim(SeqNum::new(3));
+        let log = shared.registry.find(StreamId::new(1)).unwrap();
+        let released = Released { to: SeqNum::new(to), metered: metered as u64 / 10 * to };
+        let (done, trimmed) = tokio::sync::oneshot::channel();
+        shared.queue.push(Request::Trim { log, released, done }).unwrap();
+        block_on(trimmed).unwrap().unwrap();
+        eventually("removal", || batches_in(&shared.engine) == 10 - to as usize);
+        drop(release);
+        assert!(busy.into_iter().all(|busy| block_on(busy).unwrap()));
+        let found: Vec<_> = block_on(read).unwrap().iter().map(|batch| batch.first_seq_num().get()).collect();
+        assert_eq!(found, (to..10).collect::<Vec<_>>());
+        assert_eq!(block_on(seek).unwrap().map(|found| found.seq_num.get()), left);
+        block_on(trim).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_was_opened_anew_is_not_touched_by_the_one_before() {
+    let disk = OnDisk::create();
+    let mut before = Writer::open(&disk.store, 1);
+    (0..3).for_each(|_| drop(before.append("x").unwrap()));
+    let mut now = Writer::open(&disk.store, 1);
+    (0..3).for_each(|_| drop(now.append("y").unwrap()));
+    block_on(before.log.trim(SeqNum::new(2))).unwrap();
+    drop((before, now));
+    let disk = disk.reopen().unwrap();
+    let mut found = Writer::open(&disk.store, 1);
+    assert_eq!(found.head.tail.seq_num, SeqNum::new(6), "what was reported is there");
+    found.append("z").unwrap();
+    assert_eq!(found.read(2), Ok(5));
+}
+
+#[test]
 fn removal_goes_on_after_a_restart() {
     let disk = OnDisk::create();
     let mut writer = Writer::open(&disk.store, 1);
@@ -378,4 +392,40 @@ fn the_writer_reports_each_log_once_a_write() {
     sink.1.wait_for(SeqNum::new(5000)).unwrap();
     let reports = sink.0.load(Relaxed);
     assert!(reports < 5000, "{reports} reports of 5000 batches: nothing was written together");
+}
+
+/// Does as it is told when something is reported to it.
+struct Told<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> CommitSink for Told<F> {
+    fn durable(&self, _end: SeqNum) {
+        (self.0)();
+    }
+
+    fn failed(&self, _error: StoreError) {}
+}
+
+#[test]
+fn a_sink_that_panics_leaves_nobody_waiting() {
+    let disk = OnDisk::create();
+    let append = |log: &Arc<dyn StreamLog>| {
+        let batch = testing::batch(0, &[("x", 1)]);
+        log.append(batch.clone(), Head { tail: batch.end(), ..Head::default() }).unwrap();
+    };
+    let open = |stream, sink| block_on(disk.store.open(StreamId::new(stream), sink)).unwrap().log;
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let holds = open(1, Arc::new(Told(move || assert!(held.lock().unwrap().recv().is_err()))));
+    let panics = open(2, Arc::new(Told(|| panic!("a sink that panics"))));
+    let reports = Arc::new(Reports::default());
+    let other = open(3, reports.clone());
+    append(&holds);
+    // These two are written together, while the first report is under way.
+    eventually("the first write", || block_on(holds.read(SeqNum::FIRST, 1)).unwrap().len() == 1);
+    append(&panics);
+    append(&other);
+    drop(go_on);
+    let told = reports.wait_for(SeqNum::new(1));
+    assert!(matches!(told, Err(StoreError::Unknown(_))), "{told:?}");
+    eventually("the end of writing", || matches!(disk.store.health(), Err(StoreError::Closed(_))));
 }

@@ -67,9 +67,10 @@ pub(super) struct Writer {
     pub(super) reports: Reports<Report>,
 }
 
-/// The way to whoever waits for what `queue` takes. If telling them panics, nothing is taken any more.
+/// The way to whoever waits for what `queue` takes. If telling one of them panics, nothing is taken any more, and the
+/// others are told that what they asked for may have happened.
 pub(super) fn reports(queue: Arc<Queue>) -> Reports<Report> {
-    Reports::start(Report::tell, FailOnPanic(queue))
+    Reports::start(Report::tell, Report::give_up, FailOnPanic(queue))
 }
 
 impl Writer {
@@ -415,6 +416,15 @@ impl Report {
             Self::Failed(Outcome::Done(done), reason) => answer(done, Err(failed(reason))),
             Self::Failed(Outcome::Row(done, _), reason) => answer(done, Err(failed(reason))),
         }
+    }
+
+    /// Instead of telling it: telling another one panicked.
+    fn give_up(self) {
+        let given_up = match self {
+            Self::Durable(outcome) => Self::Failed(outcome, "telling of what was written panicked".into()),
+            failed @ Self::Failed(..) => failed,
+        };
+        given_up.tell();
     }
 }
 

@@ -110,6 +110,11 @@ impl Known {
         self.appended = last.envelope.metered_before() + last.envelope.metered();
     }
 
+    /// Whether the last message is the stream's end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.last > 0 && self.ordinal == 0
+    }
+
     /// What `message` is to this.
     pub(super) fn fit(&self, message: &Stored) -> Fit {
         let Envelope { previous, ordinal, .. } = message.envelope;

@@ -3,7 +3,7 @@
 //! Only the servers' monitoring tells whether they sync. It is asked over plain HTTP, once, when the gateway starts, and
 //! two facts are picked out of its answer; what else it says is not looked at.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -56,18 +56,25 @@ pub(super) fn check_payload(max_payload: usize) -> Result<(), ConnectError> {
     }
 }
 
+/// `address` as it may be shown: what stands before the @ may be a password.
+pub(super) fn without_user(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
+}
+
 /// Asks `monitors`, addresses of servers' monitoring, whether a majority of `replicas` servers sync; none may say that it
-/// does not.
+/// does not. A server that is asked at two addresses counts once.
 pub(super) async fn check_syncing(monitors: &[String], replicas: usize) -> Result<(), ConnectError> {
-    let mut seen = 0;
+    let mut seen = HashSet::new();
     let mut silent = None;
     for monitor in monitors {
+        let shown = without_user(monitor).to_owned();
         match ask(monitor).await {
-            Ok(said) if syncs_always(&said) => seen += 1,
-            Ok(_) => return Err(ConnectError::NotSyncing(monitor.clone())),
-            Err(reason) => silent = Some(format!("{monitor}: {reason}")),
+            Ok(said) if syncs_always(&said) => _ = seen.insert(server_id(&said).unwrap_or(shown)),
+            Ok(_) => return Err(ConnectError::NotSyncing(shown)),
+            Err(reason) => silent = Some(format!("{shown}: {reason}")),
         }
     }
+    let seen = seen.len();
     match seen > replicas / 2 {
         true => Ok(()),
         false => Err(ConnectError::SyncUnseen {
@@ -95,6 +102,12 @@ async fn ask(monitor: &str) -> Result<String, String> {
         Some((status, rest)) if status.split(' ').nth(1) == Some("200") => Ok(rest.into()),
         _ => Err("it is no monitoring of a NATS server".into()),
     }
+}
+
+/// What the server calls itself: not twice the same.
+fn server_id(said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("\"server_id\"")?;
+    rest.split('"').nth(1).map(str::to_owned)
 }
 
 fn syncs_always(said: &str) -> bool {
@@ -133,5 +146,18 @@ mod tests {
         assert!(syncs_always(r#"{"jetstream": {"config": {"sync_interval": 120000000000, "sync_always": true}}}"#));
         assert!(!syncs_always(r#"{"jetstream": {"config": {"sync_always": false}}}"#));
         assert!(!syncs_always(r#"{"jetstream": {"config": {"sync_interval": 120000000000}}}"#));
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_id() {
+        assert_eq!(server_id("{\n  \"server_id\": \"NDX4\",\n  \"server_name\": \"n1\"").as_deref(), Some("NDX4"));
+        assert_eq!(server_id("{}"), None);
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        for address in ["http://ops:se@cret@10.0.0.1:8222", "10.0.0.1:8222"] {
+            assert_eq!(without_user(address), "10.0.0.1:8222");
+        }
     }
 }

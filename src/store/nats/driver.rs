@@ -42,6 +42,7 @@ pub(super) async fn drive(log: Arc<Log>) {
     while let Some(work) = log.next_work() {
         let done = match work {
             Work::Look(messages) => look(&log, messages.into()).await,
+            Work::CatchUp => catch_up_to_end(&log).await,
             Work::Commit(batches, refreshing) => commit(&log, batches, refreshing).await,
             Work::Refresh(refreshing) => refresh(&log, refreshing).await,
         };
@@ -116,7 +117,8 @@ async fn publish(log: &Log, known: &Known, envelope: &Envelope, message: Bytes) 
                 reason
             }
         };
-        if let Some(next) = first_after(log, known, &mut pauses).await? {
+        let found = first_after(log, known, &mut pauses).await;
+        if let Some(next) = found.map_err(|error| while_undecided(error, certain))? {
             return outcome(envelope, next, certain);
         }
         if !pauses.pause().await {
@@ -134,6 +136,15 @@ async fn first_after(log: &Log, known: &Known, pauses: &mut Pauses) -> Result<Op
             Err(NoAnswer(reason)) if !pauses.pause().await => return Err(unresolved(&reason)),
             Err(NoAnswer(_)) => {}
         }
+    }
+}
+
+/// What `error` says of a message of which, unless this is `certain`, an answer is outstanding that could be an
+/// acknowledgement: not that it did not happen. It may have landed before the stream was deleted.
+fn while_undecided(error: StoreError, certain: bool) -> StoreError {
+    match error {
+        StoreError::NotDone(reason) if !certain => unresolved(&reason),
+        error => error,
     }
 }
 
@@ -192,7 +203,7 @@ async fn look(log: &Log, messages: Vec<Message>) -> Result<(), StoreError> {
             // Something is missing in between.
             Fit::Later => {
                 learn(log, std::mem::take(&mut news), Ours::Untouched)?;
-                return catch_up(log).await;
+                return catch_up_to_end(log).await;
             }
         }
     }
@@ -201,6 +212,17 @@ async fn look(log: &Log, messages: Vec<Message>) -> Result<(), StoreError> {
 
 fn foreign(log: &Log, stored: &Stored) -> StoreError {
     damaged(log, stored.sequence, &"it does not continue what was durable before")
+}
+
+/// Reads on until nothing more is seen, and reports it.
+async fn catch_up_to_end(log: &Log) -> Result<(), StoreError> {
+    loop {
+        let before = log.known().last;
+        catch_up(log).await?;
+        if log.known().last == before {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads what there is after what is known, as far as it is seen at once, and reports it.
@@ -322,8 +344,8 @@ async fn refresh(log: &Log, refreshing: Vec<Refresh>) -> Result<(), StoreError> 
             answer(refreshing, log.known().head);
             Ok(())
         }
-        // What is known is as good as it was.
-        Err(error @ StoreError::Unknown(_)) => {
+        // What is known is as good as it was, and so is the log.
+        Err(error @ (StoreError::Unknown(_) | StoreError::Full(_))) => {
             refuse(refreshing, &error);
             Ok(())
         }
@@ -399,5 +421,18 @@ fn answer(refreshing: Vec<Refresh>, head: Head) {
 fn refuse(refreshing: Vec<Refresh>, error: &StoreError) {
     for refresh in refreshing {
         let _ = refresh.send(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_happened_is_not_told_as_what_did_not() {
+        assert_eq!(while_undecided(deleted(), true), deleted());
+        assert!(matches!(while_undecided(deleted(), false), StoreError::Unknown(_)));
+        let damaged = StoreError::Damaged("its checksum does not match".into());
+        assert_eq!(while_undecided(damaged.clone(), false), damaged);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Engine {
     pub(super) context: Context,
     pub(super) client: Client,
     pub(super) names: Names,
+    /// Servers that have every message.
+    replicas: usize,
     pub(super) counters: Counters,
     pub(super) runtime: Handle,
     /// Goes up by one when the connection is lost; answers that were awaited will not come.
@@ -126,7 +128,13 @@ impl Names {
 }
 
 impl Engine {
-    pub(super) fn new(client: Client, losses: watch::Receiver<u64>, names: Names, writer: u64) -> Self {
+    pub(super) fn new(
+        client: Client,
+        losses: watch::Receiver<u64>,
+        names: Names,
+        replicas: usize,
+        writer: u64,
+    ) -> Self {
         let context = jetstream::context::ContextBuilder::new()
             .timeout(ANSWER_WITHIN)
             .backpressure_on_inflight(true)
@@ -135,6 +143,7 @@ impl Engine {
             context,
             client,
             names,
+            replicas,
             counters: Counters::default(),
             runtime: Handle::current(),
             losses,
@@ -217,9 +226,10 @@ impl Engine {
         self.publish_if(subject.name.clone(), payload, expecting(last)).await
     }
 
-    /// Publishes `payload` as the only message of `subject`, whatever was there. Doing it again does no harm.
-    pub(super) async fn publish_end(&self, subject: &Subject, payload: Bytes) -> Published {
-        let mut headers = HeaderMap::new();
+    /// Publishes `payload` as the only message of `subject`, whatever was there, or if its last message is number `last`.
+    /// Doing it again does no harm.
+    pub(super) async fn publish_end(&self, subject: &Subject, payload: Bytes, last: Option<u64>) -> Published {
+        let mut headers = last.map_or_else(HeaderMap::new, expecting);
         headers.insert(ROLLUP, "sub");
         headers.insert(TTL, ENDS_KEPT_FOR);
         self.publish_if(subject.name.clone(), payload, headers).await
@@ -281,7 +291,7 @@ impl Engine {
         let sending = async { self.context.publish_with_headers(subject, headers, payload).await?.await };
         let published = tokio::select! {
             biased;
-            answer = sending => published(answer.map(|ack| ack.sequence)),
+            answer = sending => published(answer.map(|ack| ack.sequence), self.replicas),
             Ok(()) = losses.changed() => Published::Unknown("the connection was lost".into()),
         };
         self.note_answer(!matches!(published, Published::Unknown(_)));
@@ -403,8 +413,8 @@ fn numbered(message: async_nats::Message) -> Option<(String, Message)> {
     Some((subject, Message { sequence, payload: message.payload }))
 }
 
-/// What the answer to a publication means. Only what the engine says before it does anything is taken for a refusal.
-fn published(answer: Result<u64, PublishError>) -> Published {
+/// What the answer to a publication means, where `replicas` servers have every message.
+fn published(answer: Result<u64, PublishError>, replicas: usize) -> Published {
     let error = match answer {
         Ok(sequence) => return Published::Landed(sequence),
         Err(error) => error,
@@ -412,13 +422,35 @@ fn published(answer: Result<u64, PublishError>) -> Published {
     let code = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .map(jetstream::Error::error_code);
-    match (error.kind(), code) {
-        (PublishErrorKind::WrongLastSequence, _) | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => {
-            Published::Conflict
-        }
-        (PublishErrorKind::MaxPayloadExceeded, _) => {
+    match meaning(error.kind(), code, replicas) {
+        Meaning::Conflict => Published::Conflict,
+        Meaning::TooLarge => {
             Published::Refused(StoreError::NotDone("the servers' max_payload is smaller than it was".into()))
         }
+        Meaning::Full => Published::Refused(StoreError::Full(format!("NATS: {}", with_source(&error)).into())),
+        Meaning::Nothing => Published::Unknown(with_source(&error)),
+    }
+}
+
+/// What an error says of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Conflict,
+    TooLarge,
+    Full,
+    Nothing,
+}
+
+/// Only what the engine says before it does anything is taken for a refusal. That a server's disk is full
+/// (`INSUFFICIENT_RESOURCES`) a leader says before it hands the message to the others, but also when it comes to store what
+/// a majority has taken: then it has not got the message, steps down, and the others keep it.
+fn meaning(kind: PublishErrorKind, code: Option<ErrorCode>, replicas: usize) -> Meaning {
+    match (kind, code) {
+        (PublishErrorKind::WrongLastSequence, _) | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => {
+            Meaning::Conflict
+        }
+        (PublishErrorKind::MaxPayloadExceeded, _) => Meaning::TooLarge,
+        (_, Some(ErrorCode::INSUFFICIENT_RESOURCES)) if replicas > 1 => Meaning::Nothing,
         (
             _,
             Some(
@@ -426,8 +458,8 @@ fn published(answer: Result<u64, PublishError>) -> Published {
                 | ErrorCode::STORAGE_RESOURCES_EXCEEDED
                 | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
             ),
-        ) => Published::Refused(StoreError::Full(format!("NATS: {}", with_source(&error)).into())),
-        _ => Published::Unknown(with_source(&error)),
+        ) => Meaning::Full,
+        _ => Meaning::Nothing,
     }
 }
 
@@ -461,5 +493,28 @@ impl Pauses {
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 2).clamp(FIRST, LONGEST);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_what_cannot_have_happened() {
+        use PublishErrorKind::{MaxPayloadExceeded, Other, TimedOut, WrongLastSequence};
+        for (kind, code, replicas, expected) in [
+            (WrongLastSequence, None, 3, Meaning::Conflict),
+            (Other, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT), 3, Meaning::Conflict),
+            (MaxPayloadExceeded, None, 3, Meaning::TooLarge),
+            (Other, Some(ErrorCode::ACCOUNT_RESOURCES_EXCEEDED), 3, Meaning::Full),
+            (Other, Some(ErrorCode::INSUFFICIENT_RESOURCES), 1, Meaning::Full),
+            // The leader's own disk: the others may keep what it has no room for.
+            (Other, Some(ErrorCode::INSUFFICIENT_RESOURCES), 3, Meaning::Nothing),
+            (Other, Some(ErrorCode::STREAM_STORE_FAILED), 3, Meaning::Nothing),
+            (TimedOut, None, 1, Meaning::Nothing),
+        ] {
+            assert_eq!(meaning(kind, code, replicas), expected, "{kind:?} {code:?}, {replicas} replicas");
+        }
     }
 }

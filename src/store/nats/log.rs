@@ -56,6 +56,8 @@ pub(super) struct State {
     refreshing: Vec<Refresh>,
     delivered: VecDeque<Message>,
     delivered_bytes: usize,
+    /// Whether a consumer brought more than was kept.
+    delivered_more: bool,
     /// Whether there is a driver.
     driven: bool,
 }
@@ -82,6 +84,8 @@ pub(super) type Refresh = oneshot::Sender<Result<Head, StoreError>>;
 pub(super) enum Work {
     /// To look at what a consumer brought.
     Look(VecDeque<Message>),
+    /// To read what a consumer brought and nobody kept.
+    CatchUp,
     /// To publish these, and tell those who wait for the head.
     Commit(Vec<Committed>, Vec<Refresh>),
     /// To find out the head for those who wait for it.
@@ -91,22 +95,12 @@ pub(super) enum Work {
 impl Log {
     pub(super) fn new(engine: Arc<Engine>, stream: StreamId, sink: Arc<dyn CommitSink>, known: Known) -> Arc<Self> {
         let subject = engine.names.subject(stream);
-        let state = State {
-            phase: Phase::Open,
-            tail: known.head.tail.seq_num,
-            known,
-            waiting: VecDeque::new(),
-            refreshing: Vec::new(),
-            delivered: VecDeque::new(),
-            delivered_bytes: 0,
-            driven: false,
-        };
         Arc::new(Self {
             engine,
             stream,
             subject,
             sink,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(known)),
             places: Mutex::default(),
             settled: Notify::new(),
         })
@@ -168,11 +162,7 @@ impl Log {
         if message.sequence <= state.known.last || matches!(state.phase, Phase::Ended(_)) {
             return;
         }
-        // What is not kept leaves a gap, which is read again when the next message shows it.
-        if state.delivered_bytes + message.payload.len() <= MOST_DELIVERED || state.delivered.is_empty() {
-            state.delivered_bytes += message.payload.len();
-            state.delivered.push_back(message);
-        }
+        state.keep(message);
         self.drive(state);
     }
 
@@ -199,10 +189,38 @@ impl Log {
 }
 
 impl State {
+    fn new(known: Known) -> Self {
+        Self {
+            phase: Phase::Open,
+            tail: known.head.tail.seq_num,
+            known,
+            waiting: VecDeque::new(),
+            refreshing: Vec::new(),
+            delivered: VecDeque::new(),
+            delivered_bytes: 0,
+            delivered_more: false,
+            driven: false,
+        }
+    }
+
+    /// Keeps a message until it is looked at. What there is no room for is read again.
+    fn keep(&mut self, message: Message) {
+        let len = message.payload.len();
+        if self.delivered_bytes + len <= MOST_DELIVERED || self.delivered.is_empty() {
+            self.delivered_bytes += len;
+            self.delivered.push_back(message);
+        } else {
+            self.delivered_more = true;
+        }
+    }
+
     fn next_work(&mut self, message_limit: usize) -> Option<Work> {
         if !self.delivered.is_empty() {
             self.delivered_bytes = 0;
             return Some(Work::Look(std::mem::take(&mut self.delivered)));
+        }
+        if std::mem::take(&mut self.delivered_more) {
+            return Some(Work::CatchUp);
         }
         let refreshing = std::mem::take(&mut self.refreshing);
         if !self.waiting.is_empty() {
@@ -237,6 +255,7 @@ impl State {
         self.waiting.clear();
         self.delivered.clear();
         self.delivered_bytes = 0;
+        self.delivered_more = false;
         for refresh in self.refreshing.drain(..) {
             let _ = refresh.send(Err(reason.clone()));
         }
@@ -300,11 +319,13 @@ impl Drop for State {
 pub(super) struct NatsLog {
     log: Arc<Log>,
     following: Following,
+    /// When it was opened.
+    was_deleted: bool,
 }
 
 impl NatsLog {
-    pub(super) fn new(log: Arc<Log>) -> Self {
-        Self { following: Following::of(&log), log }
+    pub(super) fn new(log: Arc<Log>, was_deleted: bool) -> Self {
+        Self { following: Following::of(&log), log, was_deleted }
     }
 }
 
@@ -368,6 +389,10 @@ impl StreamLog for NatsLog {
         state.waiting.clear();
     }
 
+    fn was_deleted(&self) -> bool {
+        self.was_deleted
+    }
+
     fn stored(&self) -> u64 {
         self.log.known().stored()
     }
@@ -404,5 +429,22 @@ impl Registry {
             logs.retain(|_, log| log.strong_count() > 0);
         }
         logs.insert(log.stream, Arc::downgrade(log));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_consumer_brought_too_fast_is_read_again_though_nothing_comes_after_it() {
+        const LEN: usize = 4 * 1024 * 1024;
+        let mut state = State::new(Known::default());
+        let payload = bytes::Bytes::from(vec![0; LEN]);
+        (1..=12).for_each(|sequence| state.keep(Message { sequence, payload: payload.clone() }));
+        let Some(Work::Look(kept)) = state.next_work(LEN) else { panic!() };
+        assert_eq!(kept.len(), MOST_DELIVERED / LEN);
+        assert!(matches!(state.next_work(LEN), Some(Work::CatchUp)));
+        assert!(state.next_work(LEN).is_none());
     }
 }

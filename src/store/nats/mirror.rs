@@ -10,10 +10,7 @@ use std::{
     future::poll_fn,
     ops::Bound,
     pin::Pin,
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
@@ -23,7 +20,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_core::Stream as _;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use super::{
     engine::{ANSWER_WITHIN, Engine, PATIENCE, Pauses, Published},
@@ -42,7 +42,8 @@ const RESUMABLE_FOR: Duration = Duration::from_secs(600);
 
 pub(super) struct Mirror {
     shared: Arc<Shared>,
-    begun: AtomicBool,
+    /// Dropped to end the task that fills it.
+    feeding: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 struct Shared {
@@ -56,19 +57,26 @@ impl Mirror {
     /// A copy that begins to be filled when it is first asked for.
     pub(super) fn of(engine: Arc<Engine>) -> Self {
         let shared = Arc::new(Shared { engine, rows: Mutex::default(), applied: watch::channel(0).0 });
-        Self { shared, begun: AtomicBool::new(false) }
+        Self { shared, feeding: Mutex::default() }
     }
 
     /// Waits until the copy has whatever was acknowledged before this call.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
-        if !self.begun.swap(true, Relaxed) {
-            self.shared.engine.runtime.spawn(feed(Arc::downgrade(&self.shared)));
-        }
+        self.begin();
         let milestone = self.shared.publish_milestone().await?;
         let mut applied = self.shared.applied.subscribe();
         match timeout(PATIENCE, applied.wait_for(|applied| *applied >= milestone)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(StoreError::Unknown("the copy of the meta table does not catch up".into())),
+        }
+    }
+
+    fn begin(&self) {
+        let mut feeding = locked(&self.feeding);
+        if feeding.is_none() {
+            let (end, ended) = oneshot::channel();
+            self.shared.engine.runtime.spawn(feed(Arc::downgrade(&self.shared), ended));
+            *feeding = Some(end);
         }
     }
 
@@ -132,11 +140,15 @@ impl Shared {
 }
 
 /// Fills the copy until it is dropped.
-async fn feed(shared: Weak<Shared>) {
+async fn feed(shared: Weak<Shared>, mut ended: oneshot::Receiver<()>) {
     let mut heard = clock::instant();
     let mut pauses = Pauses::new();
     while let Some(engine) = shared.upgrade().map(|shared| shared.engine.clone()) {
-        let reason = consume(&shared, &engine, &mut heard).await;
+        let reason = tokio::select! {
+            biased;
+            _ = &mut ended => return,
+            reason = consume(&shared, &engine, &mut heard) => reason,
+        };
         tracing::debug!(reason, "the consumer of the meta table is made anew");
         if !pauses.pause().await {
             pauses = Pauses::new();

@@ -41,6 +41,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
+
 use self::{
     chain::{Known, Stored},
     engine::{Engine, NoAnswer, Pauses, Published, Subject},
@@ -48,8 +50,8 @@ use self::{
     log::{Log, NatsLog, Registry},
     table::{NatsTable, Table},
 };
-use super::{CommitSink, MetaStore, OpenLog, Sharing, Store, StoreCount, StoreError, StoreFuture};
-use crate::types::StreamId;
+use super::{CommitSink, MetaStore, OpenLog, Removal, Sharing, Store, StoreCount, StoreError, StoreFuture};
+use crate::types::{SeqNum, StreamId};
 
 pub use setup::{ConnectError, NatsConfig, SyncCheck};
 
@@ -87,7 +89,7 @@ impl Shared {
         let known = self.find(stream).await?;
         let log = Log::new(self.engine.clone(), stream, sink, known);
         self.logs.insert(&log);
-        Ok(OpenLog { log: Arc::new(NatsLog::new(log)), head: known.head })
+        Ok(OpenLog { log: Arc::new(NatsLog::new(log, known.has_ended())), head: known.head })
     }
 
     async fn find(&self, stream: StreamId) -> Result<Known, StoreError> {
@@ -127,6 +129,52 @@ impl Shared {
     }
 
     async fn delete(&self, stream: StreamId) -> Result<(), StoreError> {
+        let message = self.begin_end(stream).await?;
+        let subject = self.engine.names.subject(stream);
+        let mut pauses = Pauses::new();
+        loop {
+            let reason = match self.engine.publish_end(&subject, message.clone(), None).await {
+                Published::Landed(_) => return Ok(()),
+                Published::Refused(error) => return Err(error),
+                Published::Conflict => "others write".into(),
+                Published::Unknown(reason) => reason,
+            };
+            if !pauses.pause().await {
+                return Err(StoreError::Unknown(reason.into()));
+            }
+        }
+    }
+
+    /// The end is published on the condition that nothing follows the message that left `tail`, as a commit would be; so
+    /// that of the two one lands.
+    async fn delete_at(&self, stream: StreamId, tail: SeqNum) -> Result<Removal, StoreError> {
+        let message = self.begin_end(stream).await?;
+        let subject = self.engine.names.subject(stream);
+        let mut pauses = Pauses::new();
+        loop {
+            let known = self.find(stream).await?;
+            let found = known.head.tail.seq_num;
+            let reason = match () {
+                // Also when it is this one, whose answer was lost.
+                () if known.has_ended() => return Ok(Removal::Removed),
+                () if found > tail => return Ok(Removal::Kept),
+                () if found < tail && known.last > 0 => "a server lags".into(),
+                // A subject that had messages and has none has forgotten even the stream's end.
+                () => match self.engine.publish_end(&subject, message.clone(), Some(known.last)).await {
+                    Published::Landed(_) => return Ok(Removal::Removed),
+                    Published::Refused(error) => return Err(error),
+                    Published::Conflict => "others write".into(),
+                    Published::Unknown(reason) => reason,
+                },
+            };
+            if !pauses.pause().await {
+                return Err(StoreError::Unknown(reason.into()));
+            }
+        }
+    }
+
+    /// Ends the log of `stream` if it is open here; the message that ends it everywhere.
+    async fn begin_end(&self, stream: StreamId) -> Result<Bytes, StoreError> {
         self.engine.check_open()?;
         if let Some(log) = self.logs.find(stream) {
             log.end(StoreError::NotDone("the stream was deleted".into()));
@@ -135,18 +183,7 @@ impl Shared {
         }
         let envelope =
             Envelope { id: self.engine.next_write(), previous: Link::default(), ordinal: 0, content: Content::End };
-        let (message, _) = envelope.encode(stream);
-        let subject = self.engine.names.subject(stream);
-        let mut pauses = Pauses::new();
-        loop {
-            match self.engine.publish_end(&subject, message.clone()).await {
-                Published::Landed(_) => return Ok(()),
-                Published::Refused(error) => return Err(error),
-                Published::Conflict | Published::Unknown(_) if pauses.pause().await => {}
-                Published::Conflict => return Err(StoreError::Unknown("others write".into())),
-                Published::Unknown(reason) => return Err(StoreError::Unknown(reason.into())),
-            }
-        }
+        Ok(envelope.encode(stream).0)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -167,6 +204,11 @@ impl Store for NatsStore {
     fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
         let shared = self.shared.clone();
         Box::pin(self.shared.engine.run(async move { shared.delete(stream).await }))
+    }
+
+    fn delete_at(&self, stream: StreamId, tail: SeqNum) -> StoreFuture<'_, Removal> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.engine.run(async move { shared.delete_at(stream, tail).await }))
     }
 
     fn meta(&self) -> &dyn MetaStore {

@@ -34,8 +34,11 @@ pub(super) async fn read(log: &Log, from: SeqNum, budget: usize) -> Result<Vec<B
                 return Ok(found.batches);
             }
             let stored = decode(log, &message)?;
-            if before.as_ref().is_some_and(|before| !stored.follows(before)) {
-                return Err(damaged(log, message.sequence, &"it does not follow the one before it"));
+            if let Some(before) = before.as_ref().filter(|before| !stored.follows(before)) {
+                return match is_whole_after(log, before).await? {
+                    true => Ok(found.batches),
+                    false => Err(damaged(log, message.sequence, &"it does not follow the one before it")),
+                };
             }
             log.note_place(stored.place());
             if found.add(&stored) {
@@ -46,6 +49,20 @@ pub(super) async fn read(log: &Log, from: SeqNum, budget: usize) -> Result<Vec<B
         }
     }
     Ok(found.batches)
+}
+
+/// Whether nothing is missing after `before`, as the leader knows it, although something else came next: what lies in
+/// between was trimmed meanwhile, or is just being trimmed.
+async fn is_whole_after(log: &Log, before: &Stored) -> Result<bool, StoreError> {
+    let ask = async |from| Ok::<_, StoreError>(from_leader_patiently(log, from).await?.into_iter().next());
+    match ask(before.sequence).await? {
+        Some(first) if first.sequence > before.sequence => Ok(true),
+        Some(_) => match ask(before.sequence + 1).await? {
+            Some(next) => Ok(decode(log, &next)?.follows(before)),
+            None => Ok(false),
+        },
+        None => Ok(false),
+    }
 }
 
 /// What was read so far.
@@ -191,6 +208,17 @@ async fn several_of(log: &Log, from: u64, count: usize, bytes: usize) -> Result<
 
 async fn from_leader(log: &Log, from: u64) -> Result<Vec<Message>, NoAnswer> {
     Ok(log.engine.next(&log.subject, from).await?.into_iter().collect())
+}
+
+async fn from_leader_patiently(log: &Log, from: u64) -> Result<Vec<Message>, StoreError> {
+    let mut pauses = Pauses::new();
+    loop {
+        match from_leader(log, from).await {
+            Ok(found) => return Ok(found),
+            Err(error) if !pauses.pause().await => return Err(StoreError::Unknown(error.to_string().into())),
+            Err(_) => {}
+        }
+    }
 }
 
 /// The last message of a stream stays, unless the stream is deleted.

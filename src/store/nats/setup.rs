@@ -7,7 +7,7 @@ use async_nats::{
     jetstream::{
         Context, ErrorCode,
         context::CreateStreamErrorKind,
-        stream::{Config, DiscardPolicy, StorageType},
+        stream::{Config, DiscardPolicy, PersistenceMode, StorageType},
     },
 };
 use rand::Rng;
@@ -116,9 +116,11 @@ pub(super) async fn connect(config: &NatsConfig) -> Result<(Engine, Syncing), Co
     // To make streams takes longer than anything after that.
     let mut context = async_nats::jetstream::new(client.clone());
     context.set_timeout(Duration::from_secs(10));
-    let meta = ensure(&context, meta_stream(config, &names(1))).await?;
+    let wanted = meta_stream(config, &names(1));
+    let meta = ensure(&context, wanted.clone()).await?;
     let shape = Shape::read(&meta)?;
     shape.check(config)?;
+    check_keeps(&meta, &Config { num_replicas: shape.replicas, ..wanted })?;
     let syncing = match &config.sync {
         SyncCheck::Assume => Syncing::Assumed,
         SyncCheck::Ask(monitors) => {
@@ -128,9 +130,10 @@ pub(super) async fn connect(config: &NatsConfig) -> Result<(Engine, Syncing), Co
     };
     let names = names(shape.shards);
     for shard in 0..names.shards {
-        ensure(&context, log_stream(&names, shard, shape.replicas)).await?;
+        let wanted = log_stream(&names, shard, shape.replicas);
+        check_keeps(&ensure(&context, wanted.clone()).await?, &wanted)?;
     }
-    Ok((Engine::new(client, losses, names, writer), syncing))
+    Ok((Engine::new(client, losses, names, shape.replicas, writer), syncing))
 }
 
 async fn connect_client(config: &NatsConfig) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
@@ -175,8 +178,7 @@ fn user_in(servers: &[ServerAddr]) -> Option<(String, String)> {
 }
 
 fn address(server: &str) -> Result<ServerAddr, ConnectError> {
-    // What stands before the @ may be a password.
-    let shown = server.rsplit_once('@').map_or(server, |(_, host)| host);
+    let shown = checks::without_user(server);
     server.parse().map_err(|error| ConnectError::Unusable(format!("{shown} is no address of a NATS server: {error}")))
 }
 
@@ -262,6 +264,27 @@ fn stream_of(replicas: usize) -> Config {
     }
 }
 
+/// That the engine's stream, as it was `found`, keeps what it acknowledges as the `wanted` one would: someone may have
+/// changed it since it was made.
+fn check_keeps(found: &Config, wanted: &Config) -> Result<(), ConnectError> {
+    let kept_of_subject = |config: &Config| config.max_messages_per_subject.max(0);
+    let wrong = match () {
+        () if found.storage != wanted.storage => "is not kept in files",
+        () if found.num_replicas < wanted.num_replicas => "has fewer replicas than the meta table",
+        () if found.persist_mode == Some(PersistenceMode::Async) => "acknowledges before it has written",
+        () if found.retention != wanted.retention => "removes what consumers have seen",
+        () if found.discard != wanted.discard => "removes what is oldest when it is full",
+        () if found.max_age != wanted.max_age => "removes what has a certain age",
+        () if kept_of_subject(found) != kept_of_subject(wanted) => "keeps another number of messages of each subject",
+        () if found.subject_delete_marker_ttl.is_some() => "leaves markers where messages expire",
+        () if !(found.allow_rollup && found.allow_direct && found.allow_message_ttl) || found.deny_purge => {
+            "does not allow rollups, direct reads, lifetimes and purges"
+        }
+        () => return Ok(()),
+    };
+    Err(ConnectError::JetStream(format!("the stream {} was changed, and {wrong}", found.name)))
+}
+
 /// The stream of that name, made if it is not there; as it is then.
 async fn ensure(context: &Context, wanted: Config) -> Result<Config, ConnectError> {
     let mut pauses = Pauses::new();
@@ -315,5 +338,29 @@ mod tests {
         let servers = ["nats://10.0.0.1:4222".to_owned(), "n2.example.org".to_owned()];
         assert_eq!(monitors_or_default(&[], &servers), ["http://10.0.0.1:8222", "http://n2.example.org:8222"]);
         assert_eq!(monitors_or_default(&["http://m:1".to_owned()], &servers), ["http://m:1"]);
+    }
+
+    #[test]
+    fn streams_that_would_lose_what_they_acknowledge_are_refused() {
+        let names = Names { prefix: "s2s".into(), shards: 1 };
+        let made = log_stream(&names, 0, 3);
+        for (change, is_refused) in [
+            ((|_| {}) as fn(&mut Config), false),
+            (|config| config.num_replicas = 5, false),
+            (|config| config.max_bytes = 1 << 40, false),
+            (|config| config.max_messages_per_subject = -1, false),
+            (|config| config.num_replicas = 1, true),
+            (|config| config.storage = StorageType::Memory, true),
+            (|config| config.discard = DiscardPolicy::Old, true),
+            (|config| config.max_age = Duration::from_secs(3600), true),
+            (|config| config.max_messages_per_subject = 1, true),
+            (|config| config.persist_mode = Some(PersistenceMode::Async), true),
+            (|config| config.subject_delete_marker_ttl = Some(Duration::from_secs(1)), true),
+            (|config| config.deny_purge = true, true),
+        ] {
+            let mut found = made.clone();
+            change(&mut found);
+            assert_eq!(check_keeps(&found, &made).is_err(), is_refused, "{found:?}");
+        }
     }
 }

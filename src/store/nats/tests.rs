@@ -9,11 +9,15 @@ mod gateway;
 mod proxy;
 mod sharing;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
+use futures::executor::block_on;
 use tokio::runtime::Runtime;
 
 use self::cluster::Cluster;
@@ -107,6 +111,29 @@ fn a_store_keeps_the_shape_it_was_made_in() {
     {
         let refused = reopen(other).unwrap_err();
         assert!(matches!(refused, ConnectError::Shape { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn a_server_that_is_named_twice_is_not_a_majority() {
+    let Some(cluster) = cluster() else { return };
+    let one = vec![cluster.monitoring_urls()[0].clone(); 3];
+    let unseen = runtime().block_on(NatsStore::connect(&NatsConfig { sync: SyncCheck::Ask(one), ..config(cluster) }));
+    let unseen = unseen.map(|_| ()).unwrap_err();
+    assert!(matches!(unseen, ConnectError::SyncUnseen { seen: 1, needed: 2, .. }), "{unseen}");
+}
+
+#[test]
+fn a_store_that_is_let_go_of_leaves_no_task_behind() {
+    let Some(cluster) = cluster() else { return };
+    let store = connect(&config(cluster));
+    block_on(store.meta().scan(b"", None, 1)).unwrap();
+    let engine = Arc::downgrade(&store.shared.engine);
+    drop(store);
+    let began = Instant::now();
+    while engine.strong_count() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "someone still has the connection");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

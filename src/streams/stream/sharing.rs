@@ -22,7 +22,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream};
+use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream, up_to};
 use crate::{
     store::{Listening, Sharing, StoreError},
     streams::writers::{Refusals, TakenBack, WriterId},
@@ -32,6 +32,11 @@ use crate::{
 impl Stream {
     pub(in crate::streams) fn is_shared(&self) -> bool {
         self.sharing == Sharing::Shared
+    }
+
+    /// Whether it was opened after its deletion elsewhere.
+    pub(in crate::streams) fn was_deleted(&self) -> bool {
+        self.log().was_deleted()
     }
 
     /// Makes sure that all that was acknowledged anywhere before this was called is known here, and readable.
@@ -45,6 +50,24 @@ impl Stream {
         let stream = self.this.upgrade().ok_or_else(gone)?;
         let refreshing = tokio::spawn(async move { stream.refresh_in_turn().await });
         refreshing.await.unwrap_or_else(|_stopped| Err(gone().into()))
+    }
+
+    /// As [`Stream::read`] where others trim, too: they may have removed all that was known here.
+    pub(super) async fn read_shared(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
+        let found = self.read_known(from, budget).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        match self.refreshed().await {
+            Err(Failure::Store(error)) => Err(error),
+            // Whoever reads is told of a deletion anyway.
+            Ok(()) | Err(_) => self.read_known(from, budget).await,
+        }
+    }
+
+    async fn read_known(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
+        let found = self.log().read(from, budget).await?;
+        Ok(up_to(self.tail_known_here(), found))
     }
 
     async fn refresh_in_turn(&self) -> Result<(), Failure> {
@@ -109,8 +132,9 @@ impl Stream {
         state.sequencer.set_head(durable);
         let wakers = state.wakers_of_tail();
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(state);
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(durable.trim_point > trimmed_before);
@@ -136,11 +160,12 @@ impl Stream {
         let wakers = state.waiters.everyone();
         let trims = state.durable.trim_point > trimmed_before;
         let joins = state.ring.joins();
+        let serving = state.phase.serving();
         drop(guard);
         if let Some(error) = failed {
             self.fail(error);
         }
-        self.note_stored();
+        self.note_stored_if(serving);
         wakers.wake();
         self.make_room(joins);
         self.trim_in_background(trims);

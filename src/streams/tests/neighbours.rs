@@ -169,6 +169,41 @@ async fn both_may_remove_what_either_deleted() {
     assert!(!a.exists(&named("x")).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_late_in_removing_a_basin_leaves_the_next_one_alone() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    let mark = async || {
+        b.streams.delete_basin(&basin()).await.unwrap();
+        b.streams.going_basin(&basin()).await.unwrap().expect("it is marked")
+    };
+    let first = mark().await;
+    tokio::time::sleep(REMOVED).await;
+    b.streams.create_basin(&basin(), BasinWish::default(), None).await.unwrap();
+    b.streams.create_stream(&basin(), &orders(), StreamConfigLayer::default(), None).await.unwrap();
+    // Its streams are still there.
+    mark().await;
+    a.streams.forget_basin(&basin(), &first).await.unwrap();
+    assert!(a.streams.going_basin(&basin()).await.unwrap().is_some());
+    tokio::time::sleep(REMOVED).await;
+    assert_eq!(a.streams.basin_config(&basin()).await, Err(Failure::BasinNotFound(basin())));
+    assert!(!a.exists(&orders()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_late_in_taking_a_stream_back_leaves_the_next_one_alone() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    let mine = b.stream().await.id();
+    let found = b.streams.catalogue().stream(&basin(), &orders()).await.unwrap().unwrap().entry;
+    let others = crate::types::StreamEntry { id: crate::types::StreamId::new(1), ..found };
+    b.streams.delete_basin(&basin()).await.unwrap();
+    let late = a.streams.unless_basin_went(&basin(), &orders(), others).await;
+    assert_eq!(late, Err(Failure::BasinDeletionPending(basin())));
+    let left = a.streams.catalogue().stream(&basin(), &orders()).await.unwrap();
+    assert_eq!(left.map(|found| found.entry.id), Some(mine));
+}
+
 /// A stream on both gateways that goes when it was empty for a minute.
 async fn short_lived(gateways: &Gateways) {
     let layer = StreamConfigLayer { delete_on_empty_min_age_secs: Some(60), ..Default::default() };
@@ -224,6 +259,38 @@ async fn a_stream_that_was_appended_to_before_all_had_noticed_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_that_a_gateway_died_in_is_not_taken_back_by_another() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    short_lived(&gateways).await;
+    a.append(one("a")).await;
+    a.append(testing::Records::new().trim(u64::MAX).input()).await;
+    let id = a.stream().await.id();
+    gateways.clock.set(Timestamp::new(NOW + 61_000));
+    a.streams.sweep().await;
+    assert!(!b.exists(&orders()).await, "marked");
+    // One that came as far as this, and no further.
+    b.store.delete(id).await.unwrap();
+    tokio::time::sleep(REMOVED).await;
+    assert!(matches!(a.streams.stream_config(&basin(), &orders()).await, Err(Failure::StreamNotFound(..))));
+    assert_ne!(a.stream().await.id(), id, "no number is given twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_read_of_a_stream_before_its_end_does_not_serve_it_anew() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    a.stream().await;
+    // Read by a gateway that is stopped then, or from a server that has not heard of the deletion.
+    let read = b.streams.catalogue().stream(&basin(), &orders()).await.unwrap().unwrap().entry;
+    a.delete().await;
+    tokio::time::sleep(REMOVED).await;
+    assert!(gateways.engine.is_deleted(read.id));
+    let opened = b.streams.open_log(&(basin(), orders()), &read).await.map(|stream| stream.id());
+    assert_eq!(opened, Err(Failure::StreamDeletionPending));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_gateway_removed_for_its_age_another_does_not_bring_back() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -268,4 +335,14 @@ async fn records_that_are_to_be_kept_longer_by_now_are_kept() {
     let stream = b.stream().await;
     let mut reader = b.streams.read_session(stream, None, &from_the_start()).await.unwrap();
     assert_eq!(bodies(peek(&mut reader)), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_ends_although_nobody_answers_it() {
+    let gateways = Gateways::new(1).await;
+    let gateway = &gateways.all[0];
+    gateway.append(one("a")).await;
+    gateways.engine.fall_silent();
+    let closed = tokio::time::timeout(Duration::from_secs(60), gateway.streams.close()).await;
+    assert_eq!(closed, Ok(Ok(())));
 }

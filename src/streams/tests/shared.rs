@@ -457,6 +457,32 @@ async fn a_trim_on_one_gateway_is_seen_on_another() {
     assert_eq!(slices[0].first_seq_num(), SeqNum::new(1));
 }
 
+/// Polls until nothing moves any more, as [`told`] does.
+async fn read_on(reader: &mut ReadSession) -> Poll<Option<Result<ReadEvent, Failure>>> {
+    for _ in 0..20 {
+        let polled = peek(reader);
+        if polled.is_ready() {
+            return polled;
+        }
+        tokio::task::yield_now().await;
+    }
+    Poll::Pending
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_behind_what_another_gateway_trimmed() {
+    // data-plane.md §5.3: trimmed records are skipped.
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    a.append(testing::input(&[("a1", None), ("a2", None)])).await;
+    let mut reader = b.reader(from_the_start()).await.unwrap();
+    // Nobody tells its gateway what happens then.
+    a.append(testing::Records::new().trim(2).input()).await;
+    a.append(one("a3")).await;
+    a.stream().await.trim().await.unwrap();
+    assert_eq!(bodies(read_on(&mut reader).await).last().map(String::as_str), Some("a3"));
+}
+
 #[tokio::test]
 async fn who_asks_together_is_answered_by_one_refresh_that_began_after() {
     let gateways = Gateways::new(1).await;

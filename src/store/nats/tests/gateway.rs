@@ -78,6 +78,13 @@ impl Gateway {
         assert!(done(&state), "waited for {what}, and it failed: {:?}", state.failed);
     }
 
+    /// Waits until everything that was appended is durable, or refused.
+    pub(super) fn wait_until_told(&self) {
+        let waiting = |state: &mut State| !state.pending.is_empty() && state.failed.is_none();
+        let (state, timeout) = self.0.changed.wait_timeout_while(self.state(), PATIENCE, waiting).unwrap();
+        assert!(!timeout.timed_out(), "waited for an answer in vain: {:?}", state.acked);
+    }
+
     /// Waits until the log fails.
     pub(super) fn failure(&self) -> StoreError {
         let waiting = |state: &mut State| state.failed.is_none();

@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use super::{NatsConfig, cluster, config, connect, count, gateway::Gateway, runtime};
 use crate::{
     store::{
-        MetaStore, MetaWrite, NatsStore, Store, StoreError, Version,
+        MetaStore, MetaWrite, NatsStore, Removal, Store, StoreError, Version,
         nats::{
             engine::{Message, Published},
             envelope::{Content, Envelope},
@@ -169,6 +169,23 @@ fn a_log_that_others_trimmed_goes_on_at_its_end() {
     assert_eq!(late.read(9).unwrap(), ["x", "late"]);
 }
 
+#[test]
+fn a_read_goes_on_while_another_gateway_trims() {
+    let Some((first, second, _)) = two() else { return };
+    for stream in 200..206 {
+        let (writer, reader) = (Gateway::open(&first, stream), Gateway::open(&second, stream));
+        (0..140).for_each(|_| writer.commit(&["x"]));
+        reader.refresh().unwrap();
+        thread::scope(|scope| {
+            let trimming = scope.spawn(|| block_on(writer.log().trim(SeqNum::new(139))).unwrap());
+            while !trimming.is_finished() {
+                let read = reader.read(0);
+                assert!(read.as_ref().is_ok_and(|read| !read.is_empty()), "{read:?}");
+            }
+        });
+    }
+}
+
 /// Messages of the stream that the engine has.
 fn messages(store: &NatsStore) -> Vec<Message> {
     let engine = store.shared.engine.clone();
@@ -223,6 +240,47 @@ fn a_stream_deleted_elsewhere_does_not_come_back() {
     assert!(matches!(used.append(&["late"]), Err(StoreError::NotDone(_))));
     assert_eq!(messages(&first).len(), 1, "nothing but its end");
     assert_eq!(Gateway::open(&first, STREAM).state().durable, Head::default());
+}
+
+#[test]
+fn a_stream_is_removed_only_with_the_tail_that_was_seen() {
+    let Some((first, second, _)) = two() else { return };
+    let [idle, used] = [STREAM, STREAM + 1].map(|stream| Gateway::open(&second, stream));
+    used.commit(&["x"]);
+    let delete_at = |stream, tail| block_on(first.delete_at(StreamId::new(stream), SeqNum::new(tail)));
+    assert_eq!(delete_at(STREAM + 1, 0), Ok(Removal::Kept));
+    used.commit(&["y"]);
+    assert_eq!(delete_at(STREAM + 1, 1), Ok(Removal::Kept));
+    for (stream, tail) in [(STREAM, 0), (STREAM + 1, 2)] {
+        assert_eq!(delete_at(stream, tail), Ok(Removal::Removed));
+        assert_eq!(delete_at(stream, tail), Ok(Removal::Removed), "again");
+        assert!(Gateway::open(&first, stream).log().was_deleted());
+    }
+    for gateway in [&idle, &used] {
+        gateway.append(&["late"]).unwrap();
+        assert!(matches!(gateway.failure(), StoreError::NotDone(_)));
+    }
+    assert!(!Gateway::open(&first, STREAM + 2).log().was_deleted());
+}
+
+/// Of an append on one gateway and a removal on another at the same time one comes first, and the other hears of it.
+#[test]
+fn an_append_is_not_lost_to_a_removal() {
+    let Some((first, second, _)) = two() else { return };
+    let mut removals = [0; 2];
+    for stream in 100..160 {
+        let gateway = Gateway::open(&second, stream);
+        let removal = thread::scope(|scope| {
+            let removing = scope.spawn(|| block_on(first.delete_at(StreamId::new(stream), SeqNum::FIRST)));
+            gateway.append(&["x"]).unwrap();
+            gateway.wait_until_told();
+            removing.join().unwrap().unwrap()
+        });
+        let acked = gateway.state().acked.len();
+        assert_eq!(removal, [Removal::Removed, Removal::Kept][acked], "stream {stream}");
+        removals[acked] += 1;
+    }
+    println!("{} removed, {} kept", removals[0], removals[1]);
 }
 
 #[test]
