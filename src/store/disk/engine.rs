@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! batches   key of a batch   → batch      large values lie apart from the keys, written once and not moved by merges
-//! heads     stream id        → head
+//! heads     stream id        → head, as it was when more than its tail last moved
 //! meta      key              → version, value
 //! reclaim   log number       → number before which its batches may be removed
 //! state     "numbers"        → the greatest number that was ever given to a log or as a version

@@ -1,7 +1,7 @@
 //! The durable store: an embedded database in a directory of its own, one thread that writes and syncs for all streams.
 //!
 //! ```text
-//!  append ─► queue ─► writer: one write, one sync ─► sinks        a batch and the head it leaves, in one write
+//!  append ─► queue ─► writer: one write, one sync ─► reports ─► sinks    a batch and the head it leaves, in one write
 //!                        ▲
 //!  trim, delete, meta ───┤
 //!  reclaim: a few removals at a time                              the space of what was trimmed or deleted
@@ -12,7 +12,7 @@
 //! * After a failed write or sync nothing is written any more: what the disk then holds is known only after the next
 //!   start.
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
-//! * Opening reads no batch: a stream's head is read when the stream is opened.
+//! * Opening reads no batch: a stream's head, and the key of its last batch, are read when the stream is opened.
 
 mod deletions;
 mod directory;
