@@ -68,7 +68,7 @@ impl Held {
         &self.share
     }
 
-    /// How many.
+    /// Bytes that are taken.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -21,6 +21,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
 use super::{
+    bell::{AfterChunk, Chunks},
     discard,
     drain::{DrainWatch, Phase},
     errors,
@@ -65,6 +66,8 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     telemetry: Arc<Telemetry>,
     /// What came in since that was last told.
     untold: CameIn,
+    /// How taking inputs ended the last time.
+    intake: Intake,
     over: bool,
     _open: OpenGuard,
 }
@@ -98,6 +101,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             guard,
             telemetry,
             untold: CameIn::default(),
+            intake: Intake::Waits,
             over: false,
             _open: open,
         }
@@ -106,9 +110,13 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
+    type Chunk = FrameBuf;
 
     /// The frames that are ready, in one piece; nothing more when the session is over.
-    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
         if self.over {
             return Poll::Ready(None);
         }
@@ -124,7 +132,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         {
             self.refuse(ended);
         }
-        let intake = self.take_inputs(cx);
+        self.intake = self.take_inputs(cx);
         self.tell_what_came_in();
         self.count_memory();
         let mut out = BytesMut::new();
@@ -138,7 +146,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             (false, _) => Poll::Ready(Some(out.freeze().into())),
             (true, true) => Poll::Ready(None),
             (true, false) => {
-                if intake == Intake::Full {
+                if self.intake == Intake::Full {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -146,6 +154,16 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         }
     }
 
+    /// All inputs that had come in were taken, and all that can be told of them was.
+    fn after_chunk(&self) -> AfterChunk {
+        match (self.intake, self.over) {
+            (Intake::Waits, false) => AfterChunk::Waits,
+            _ => AfterChunk::MayHaveMore,
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     /// Admits what has arrived.
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
         // One time for all inputs of a wake-up: they had come in before it.

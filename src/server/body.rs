@@ -9,7 +9,7 @@ use std::{
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{append_pump::AppendPump, read_pump::ReadPump, sse_pump::SsePump};
+use super::{append_pump::AppendPump, bell::Belled, read_pump::ReadPump, sse_pump::SsePump};
 use crate::wire::FrameBuf;
 
 /// What hyper sends.
@@ -17,9 +17,9 @@ pub(super) enum Body {
     /// Nothing, or all at once.
     Whole(Option<FrameBuf>),
     /// The acks of an append session.
-    Append(Box<AppendPump<Incoming>>),
+    Append(Box<Belled<AppendPump<Incoming>>>),
     /// The batches of a read session.
-    Read(Box<ReadPump>),
+    Read(Box<Belled<ReadPump>>),
     /// The batches of a read session, as server-sent events.
     Sse(Box<SsePump>),
 }
@@ -45,8 +45,8 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Whole(whole) => whole.is_none(),
-            Body::Append(pump) => pump.is_over(),
-            Body::Read(pump) => pump.is_over(),
+            Body::Append(pump) => pump.session().is_over(),
+            Body::Read(pump) => pump.session().is_over(),
             Body::Sse(pump) => pump.is_over(),
         }
     }

@@ -43,7 +43,9 @@ impl Phase {
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     phase: AtomicU8,
-    /// To be woken at the end. Frames that go out anyway carry the advice, so that wakes nobody.
+    /// To be woken when the stop begins, to say so to their peers.
+    connections: Arc<Watchers>,
+    /// To be woken at the end. Frames that go out anyway carry the advice, so that wakes none of them.
     sessions: Arc<Watchers>,
 }
 
@@ -54,6 +56,7 @@ impl Drain {
 
     pub(super) fn advise(&self) {
         self.phase.fetch_max(Phase::Advising as u8, Ordering::Release);
+        self.connections.wake();
     }
 
     pub(super) fn end(&self) {
@@ -61,12 +64,18 @@ impl Drain {
         self.sessions.wake();
     }
 
+    /// A session's view of it.
     pub(super) fn watch(self: &Arc<Self>) -> DrainWatch {
         DrainWatch { drain: self.clone(), watching: self.sessions.watch() }
     }
+
+    /// A connection's view of it.
+    pub(super) fn watch_beginning(self: &Arc<Self>) -> DrainWatch {
+        DrainWatch { drain: self.clone(), watching: self.connections.watch() }
+    }
 }
 
-/// A session's view of the stop.
+/// The view of the stop that a session or a connection has.
 #[derive(Debug)]
 pub(super) struct DrainWatch {
     drain: Arc<Drain>,
@@ -74,7 +83,7 @@ pub(super) struct DrainWatch {
 }
 
 impl DrainWatch {
-    /// How far the stop has come; the task of `cx` is woken at the end.
+    /// How far the stop has come; the task of `cx` is woken at the end, or that of a connection at the beginning.
     pub(super) fn poll(&mut self, cx: &Context<'_>) -> Phase {
         self.watching.register(cx);
         self.drain.phase()

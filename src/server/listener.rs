@@ -7,15 +7,7 @@
 //!   deadline:    end the sessions that are left ─► a moment for their last frames ─► close the store
 //! ```
 
-use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
@@ -25,7 +17,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -33,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     BasinHost, Certificate, Cors, Gateway, TlsError,
     drain::{Drain, Phase},
-    gather::{Gathered, gather},
+    gather::gather,
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     opening::Opening,
     page_cache::PageCache,
@@ -127,7 +119,6 @@ impl Server {
     /// Serves until `stop` is ready, then drains, and closes the service's store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
         let Self { listener, tls, drain_timeout, gateway, .. } = self;
-        let (phase, phases) = watch::channel(Phase::Serving);
         let mut connections = JoinSet::new();
         let mut numbers = 0..;
         let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -141,7 +132,7 @@ impl Server {
             match accepted {
                 Ok((socket, permit)) => {
                     let connection = ConnectionId::new(numbers.next().unwrap_or_default());
-                    let served = serve(socket, connection, tls.clone(), gateway.clone(), phases.clone());
+                    let served = serve(socket, connection, tls.clone(), gateway.clone());
                     connections.spawn(async move {
                         served.await;
                         drop(permit);
@@ -155,7 +146,7 @@ impl Server {
             while connections.try_join_next().is_some() {}
         }
         drop(listener);
-        drain(&gateway, &phase, &mut connections, drain_timeout).await;
+        drain(&gateway, &mut connections, drain_timeout).await;
         gateway.streams.close().await
     }
 }
@@ -171,15 +162,9 @@ async fn accept(
     Ok((socket, permit))
 }
 
-async fn drain(
-    gateway: &Gateway,
-    phase: &watch::Sender<Phase>,
-    connections: &mut JoinSet<()>,
-    drain_timeout: Duration,
-) {
+async fn drain(gateway: &Gateway, connections: &mut JoinSet<()>, drain_timeout: Duration) {
     tracing::info!(connections = connections.len(), ?drain_timeout, "draining");
     gateway.drain.advise();
-    phase.send_replace(Phase::Advising);
     let all_gone = async |connections: &mut JoinSet<()>| while connections.join_next().await.is_some() {};
     if tokio::time::timeout(drain_timeout, all_gone(connections)).await.is_ok() {
         return;
@@ -191,18 +176,12 @@ async fn drain(
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    connection: ConnectionId,
-    tls: Option<TlsAcceptor>,
-    gateway: Arc<Gateway>,
-    phases: watch::Receiver<Phase>,
-) {
+async fn serve(socket: TcpStream, connection: ConnectionId, tls: Option<TlsAcceptor>, gateway: Arc<Gateway>) {
     let _open = gateway.telemetry.connection();
     let served = match tls {
-        None => serve_http(socket, connection, gateway, phases).await,
+        None => serve_http(socket, connection, gateway).await,
         Some(acceptor) => match tls::accept(&acceptor, socket).await {
-            Ok(socket) => serve_http(socket, connection, gateway, phases).await,
+            Ok(socket) => serve_http(socket, connection, gateway).await,
             Err(error) => Err(error.into()),
         },
     };
@@ -215,8 +194,8 @@ async fn serve_http(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     id: ConnectionId,
     gateway: Arc<Gateway>,
-    mut phases: watch::Receiver<Phase>,
 ) -> Result<(), BoxError> {
+    let mut stop = gateway.drain.watch_beginning();
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(id);
         // The task of a session would otherwise keep room for the answering, some kilobytes, for as long as it lives.
@@ -225,24 +204,20 @@ async fn serve_http(
     let builder = connection_builder();
     let (io, mut gathered) = gather(Opening::within(HEAD_TIMEOUT, io));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    tokio::select! {
-        served = written_out(connection.as_mut(), &mut gathered) => return served,
-        _ = phases.wait_for(|phase| *phase > Phase::Serving) => connection.as_mut().graceful_shutdown(),
-    }
-    written_out(connection, &mut gathered).await
-}
-
-/// Polls `connection` to its end and writes out, after each poll, what that gathered.
-async fn written_out<I: AsyncWrite + Unpin>(
-    mut connection: Pin<&mut impl Future<Output = Result<(), BoxError>>>,
-    gathered: &mut Gathered<I>,
-) -> Result<(), BoxError> {
-    let served = poll_fn(|cx| match connection.as_mut().poll(cx) {
-        Poll::Ready(served) => Poll::Ready(served),
-        Poll::Pending => match gathered.poll_write_out(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-        },
+    let mut is_told = false;
+    let served = poll_fn(|cx| {
+        if !is_told && stop.poll(cx) > Phase::Serving {
+            is_told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        // Each poll is followed by a write of what it gathered.
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(served) => Poll::Ready(served),
+            Poll::Pending => match gathered.poll_write_out(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            },
+        }
     });
     let served = served.await;
     // The reason of its end, as far as the socket takes it: a peer that is gone is not waited for.

@@ -16,11 +16,13 @@
 //! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
+//! | `bell` | whether a session has anything new to look at |
 //! | `discard` | what is left of requests that were refused early |
 //!
 //! Nothing here decides about a stream; the service does. Nothing but this room and the client names hyper, h2 or rustls.
 
 mod append_pump;
+mod bell;
 mod body;
 mod cors;
 mod discard;

@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode, request::Parts};
 use super::{
     Gateway,
     append_pump::AppendPump,
+    bell::Belled,
     body::Body,
     errors,
     identity::{self, SessionGuard, basin_name, stream_name},
@@ -263,7 +264,7 @@ impl Gateway {
         let open = self.telemetry.session(SessionKind::Append);
         let (telemetry, memory) = (self.telemetry.clone(), self.streams.session_memory().clone());
         let pump = AppendPump::new(request, session, self.drain.watch(), guard, telemetry, memory, open);
-        Ok(respond::session(Body::Append(Box::new(pump))))
+        Ok(respond::session(Body::Append(Box::new(Belled::new(pump)))))
     }
 
     async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
@@ -277,7 +278,7 @@ impl Gateway {
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
         let pump = ReadPump::new(feed, compression, self.pages.clone(), self.telemetry.clone(), open);
-        Ok(respond::session(Body::Read(Box::new(pump))))
+        Ok(respond::session(Body::Read(Box::new(Belled::new(pump)))))
     }
 
     async fn read_events(&self, place: Place, parts: &Parts, read: ReadRequest) -> Answer {
@@ -346,7 +347,7 @@ fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     match event {
         Some(ReadEvent::Records { slices, tail }) => (slices, Some(tail)),
         Some(ReadEvent::Followed(batches)) => {
-            (batches.iter().map(|batch| batch.whole()).collect(), batches.last().map(|batch| batch.end()))
+            (batches.iter().map(|batch| batch.whole()).collect(), Some(batches.last().end()))
         }
         Some(ReadEvent::Heartbeat(_)) | None => (Vec::new(), None),
     }

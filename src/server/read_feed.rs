@@ -69,6 +69,17 @@ impl ReadFeed {
         }
     }
 
+    /// Whether nothing is there behind the event that was just given, and the task is woken for what comes and for what
+    /// falls due.
+    pub(super) fn waits(&self) -> bool {
+        let is_timed = match self.session.next_deadline() {
+            None => true,
+            // One that runs out early wakes the task, and is moved on then.
+            Some(deadline) => self.timer.as_ref().is_some_and(|timer| wakes_by(timer, deadline)),
+        };
+        is_timed && self.session.waits()
+    }
+
     /// Ready once `deadline` has passed. While records flow the deadline moves on with each of them; the timer is left
     /// where it was and moved only when it has run out, or is too late.
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
@@ -85,4 +96,9 @@ impl ReadFeed {
             }
         }
     }
+}
+
+/// Whether `timer`, which was polled, will wake its task at `deadline` at the latest.
+fn wakes_by(timer: &Sleep, deadline: Instant) -> bool {
+    !timer.is_elapsed() && timer.deadline().into_std() <= deadline
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    bell::{AfterChunk, Chunks},
     page_cache::{PageCache, PageKey},
     read_feed::ReadFeed,
 };
@@ -42,9 +43,13 @@ impl ReadPump {
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
+}
+
+impl Chunks for ReadPump {
+    type Chunk = FrameBuf;
 
     /// The frames of what comes next, in one piece; nothing more when the session is over.
-    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
         if self.over {
             return Poll::Ready(None);
         }
@@ -58,12 +63,21 @@ impl ReadPump {
         })
     }
 
+    fn after_chunk(&self) -> AfterChunk {
+        match self.feed.waits() && !self.over {
+            true => AfterChunk::Waits,
+            false => AfterChunk::MayHaveMore,
+        }
+    }
+}
+
+impl ReadPump {
     fn frames(&mut self, event: ReadEvent, advice: Advice) -> FrameBuf {
         let (count, frames) = match event {
             ReadEvent::Heartbeat(tail) => (1, wire::heartbeat_frame(tail, advice).into()),
             ReadEvent::Followed(batches) => {
                 let mut frames = FrameBuf::default();
-                for batch in &batches {
+                for batch in batches.iter() {
                     frames.append(wire::follow_frame(batch, self.compression, advice));
                 }
                 (batches.len() as u64, frames)

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Stream, Streams};
+use super::{Stream, Streams, waiters::Wakers};
 use crate::types::{BasinName, StreamId, StreamName};
 
 /// Something left to be done.
@@ -26,12 +26,25 @@ pub(super) enum Job {
 
 /// Where jobs are left.
 #[derive(Clone, Debug)]
-pub(super) struct Background(mpsc::UnboundedSender<Job>);
+pub(super) struct Background {
+    jobs: mpsc::UnboundedSender<Job>,
+    runtime: Handle,
+}
 
 impl Background {
+    /// Needs a running tokio runtime.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (sender, jobs) = mpsc::unbounded_channel();
-        (Self(sender), jobs)
+        (Self { jobs: sender, runtime: Handle::current() }, jobs)
+    }
+
+    /// Wakes everyone, from any thread; many of them together, by a worker of the runtime.
+    pub(super) fn wake(&self, wakers: Wakers) {
+        match (wakers.are_many(), Handle::try_current()) {
+            (false, _) => wakers.wake(),
+            (true, Ok(_inside)) => wakers.wake_together(),
+            (true, Err(_outside)) => drop(self.runtime.spawn(async { wakers.wake_together() })),
+        }
     }
 
     pub(super) fn trim(&self, stream: Weak<Stream>) {
@@ -40,7 +53,7 @@ impl Background {
 
     /// A job that finds nobody is lost with the process, and found again by the next: the catalogue remembers it.
     pub(super) fn leave(&self, job: Job) {
-        let _ = self.0.send(job);
+        let _ = self.jobs.send(job);
     }
 }
 

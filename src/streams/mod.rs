@@ -7,6 +7,7 @@ mod append;
 mod background;
 mod catalogue;
 mod failure;
+mod followed;
 mod in_flight;
 mod init;
 mod neighbours;
@@ -52,6 +53,7 @@ use crate::{
 
 pub use append::AppendSession;
 pub use failure::Failure;
+pub use followed::Followed;
 pub use init::EnsureError;
 pub use provision::BasinWish;
 pub use read::{ReadEvent, ReadSession};

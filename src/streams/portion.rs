@@ -47,6 +47,11 @@ impl Portion {
         self.held.set(0);
     }
 
+    /// Whether nothing of what the reader was sent counts.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.held.bytes() == 0
+    }
+
     /// The reader is sent `event`, and `kept` is kept for it.
     pub(super) fn sent(&mut self, event: &mut ReadEvent, kept: usize) {
         if let ReadEvent::Records { slices, .. } = event
@@ -80,7 +85,10 @@ fn memory(event: &ReadEvent) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Position, testing};
+    use crate::{
+        streams::Followed,
+        types::{Position, testing},
+    };
 
     fn large() -> Batch {
         let body = "x".repeat(10_000);
@@ -106,17 +114,22 @@ mod tests {
         assert_eq!(share.used(), 64 << 20);
     }
 
+    fn followed(batches: &[&Batch]) -> ReadEvent {
+        let slices: Vec<_> = batches.iter().map(|batch| batch.whole()).collect();
+        ReadEvent::Followed(Followed::whole(&slices).expect("they are whole"))
+    }
+
     #[test]
     fn what_is_sent_is_held_until_more_is_asked_for() {
         let share = Arc::new(Share::new(64 << 20));
         let mut reader = Portion::of(share.clone());
         let batch = large();
-        reader.sent(&mut ReadEvent::Followed(vec![batch.clone(), batch.clone()]), 5);
+        reader.sent(&mut followed(&[&batch, &batch]), 5);
         assert_eq!(share.used(), 2 * batch.memory() + 5);
         reader.taken();
-        reader.sent(&mut ReadEvent::Followed(vec![testing::batch(0, &[("small", 1)])]), 0);
+        reader.sent(&mut followed(&[&testing::batch(0, &[("small", 1)])]), 0);
         assert_eq!(share.used(), 0);
-        reader.sent(&mut ReadEvent::Followed(vec![batch]), 0);
+        reader.sent(&mut followed(&[&batch]), 0);
         drop(reader);
         assert_eq!(share.used(), 0);
     }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use super::{
-    Failure, Stream,
+    Failure, Followed, Stream,
     pages::{PageCut, Pages},
     portion::Portion,
     stream::Ahead,
@@ -56,6 +56,8 @@ pub struct ReadSession {
     state: State,
     /// Whether it ever waited at the tail: from then on the stream hears at once what others append, until it is gone.
     follows: bool,
+    /// Whether what was delivered last reached the tail, and the stream wakes the task for what comes.
+    waits: bool,
 }
 
 enum State {
@@ -95,7 +97,7 @@ pub enum ReadEvent {
     },
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
-    Followed(Vec<Batch>),
+    Followed(Followed),
     /// No records: the reader is at the tail.
     Heartbeat(Position),
 }
@@ -150,6 +152,7 @@ impl ReadSession {
             clock: FollowClock::new(plan.wait()),
             state: start.map_or(State::Done, |_| State::catching_up(cut)),
             follows: false,
+            waits: false,
         })
     }
 
@@ -241,6 +244,12 @@ impl ReadSession {
         self.undecryptable.take().map(Failure::from)
     }
 
+    /// Whether what was just delivered was all there is, and the task that took it is woken when there is more. (After
+    /// a delivery that counts as memory it is to be asked: only so it hears that the reader took it.)
+    pub fn waits(&self) -> bool {
+        self.waits && matches!(self.state, State::Following) && self.portion.is_nothing()
+    }
+
     /// When something is due although no record came.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
@@ -299,6 +308,7 @@ impl ReadSession {
         let (from, room) = (self.missing_from(), self.portion.room());
         let (ahead, _) = self.stream.ahead(from, room, &self.place, cx)?;
         match ahead {
+            Ahead::Latest(batch) => self.catching_up().1.extend([batch]),
             Ahead::Records(slices) => self.catching_up().1.extend(slices.iter().map(|slice| slice.batch().clone())),
             Ahead::Behind => *self.catching_up().0 = Some(self.stream.read(from, room)),
             Ahead::Nothing => {}
@@ -365,7 +375,9 @@ impl ReadSession {
     fn poll_follow(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Option<ReadEvent>, Failure>> {
         let (ahead, tail) = self.stream.ahead(self.next, self.portion.room(), &self.place, cx)?;
         match ahead {
-            Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(slices, tail, now))),
+            Ahead::Latest(batch) if self.takes_whole() => Poll::Ready(Ok(Some(self.pass_on(batch.into(), tail, now)))),
+            Ahead::Latest(batch) => Poll::Ready(Ok(self.deliver(&[batch.whole()], tail, now))),
+            Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(&slices, tail, now))),
             Ahead::Behind => {
                 self.clock.fell_behind();
                 self.state = State::catching_up(self.cut);
@@ -388,18 +400,32 @@ impl ReadSession {
         }
     }
 
-    /// Passes on what was appended: whole batches as they are where nothing bounds the read.
-    fn deliver(&mut self, slices: Vec<BatchSlice>, tail: Position, now: Instant) -> Option<ReadEvent> {
+    /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,
+    /// and a reader of ciphertext shares nothing.
+    fn takes_whole(&self) -> bool {
+        self.cipher.is_none() && self.bounds.is_unlimited()
+    }
+
+    /// Delivers whole batches as they are.
+    fn pass_on(&mut self, batches: Followed, tail: Position, now: Instant) -> ReadEvent {
         self.clock.delivered(now, heartbeat_interval());
-        // What readers share is never in clear, and a reader of ciphertext shares nothing.
-        let is_shared = self.cipher.is_none();
-        if is_shared && self.bounds.is_unlimited() && slices.iter().all(BatchSlice::is_whole) {
-            self.next = slices.last().map_or(self.next, BatchSlice::end_seq_num);
-            return Some(ReadEvent::Followed(slices.iter().map(|slice| slice.batch().clone()).collect()));
+        self.next = batches.end_seq_num();
+        self.waits = self.follows && self.next == tail.seq_num;
+        ReadEvent::Followed(batches)
+    }
+
+    /// Delivers what was appended, as far as the bounds of the read allow.
+    fn deliver(&mut self, slices: &[BatchSlice], tail: Position, now: Instant) -> Option<ReadEvent> {
+        if self.takes_whole()
+            && let Some(batches) = Followed::whole(slices)
+        {
+            return Some(self.pass_on(batches, tail, now));
         }
+        self.clock.delivered(now, heartbeat_interval());
         let mut pages = Pages::new(self.cut);
         pages.extend(slices.iter().map(|slice| slice.batch().clone()));
         let page = pages.take(self.portion.room(), &mut self.next, &mut self.remaining);
+        self.waits = self.follows && self.next == tail.seq_num;
         if page.progress == Progress::Done {
             self.state = State::Done;
         }

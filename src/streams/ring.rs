@@ -76,6 +76,18 @@ impl Ring {
         joins
     }
 
+    /// The latest batch if it begins at `from`: all that there is for a follower that kept up.
+    pub(super) fn latest_from(&mut self, from: SeqNum) -> Option<&Batch> {
+        let latest = &self.batches.back()?.batch;
+        (latest.first_seq_num() == from).then(|| {
+            self.is_read = true;
+            if self.standing == Standing::Idle {
+                self.standing = Standing::Used;
+            }
+            latest
+        })
+    }
+
     /// The records from `from` on, one slice a batch, until there are none or `budget` metered bytes are reached.
     ///
     /// `None`: the ring does not reach back that far.
@@ -219,6 +231,17 @@ mod tests {
         assert!(filled.share.used() <= MAX_BYTES && filled.share.used() > MAX_BYTES - 70_000);
         drop(filled.ring);
         assert_eq!(filled.share.used(), 0);
+    }
+
+    #[test]
+    fn only_who_kept_up_is_given_the_latest_as_it_is() {
+        let mut filled = Filled::new();
+        assert!(filled.ring.latest_from(SeqNum::FIRST).is_none());
+        filled.push(1);
+        filled.push(1);
+        let found = [0, 1, 2].map(|from| filled.ring.latest_from(SeqNum::new(from)).map(|batch| batch.start().seq_num));
+        assert_eq!(found, [None, Some(SeqNum::new(1)), None]);
+        assert!(filled.ring.is_read);
     }
 
     #[test]

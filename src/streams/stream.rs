@@ -152,7 +152,9 @@ pub(super) struct Refused {
 
 /// What a follower finds at its position.
 pub(super) enum Ahead {
-    /// Records, one slice a batch.
+    /// All there is, in one batch. The follower is woken when there is more.
+    Latest(Batch),
+    /// Records, one slice a batch. If they are all there are, the follower is woken when there are more.
     Records(Vec<BatchSlice>),
     /// Nothing yet. The follower is woken when there is something.
     Nothing,
@@ -289,7 +291,7 @@ impl Stream {
         let trims = state.durable.trim_point > trim_point;
         let joins = state.ring.joins();
         drop(guard);
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
         Ok(())
@@ -390,7 +392,7 @@ impl Stream {
         }
         let wakers = state.waiters.everyone();
         drop(state);
-        wakers.wake();
+        self.background.wake(wakers);
     }
 
     /// Whether the stream must be opened anew to be used.
@@ -480,17 +482,17 @@ impl Stream {
         place: &Place,
         cx: &Context<'_>,
     ) -> Result<(Ahead, Position), Failure> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         state.phase.serving()?;
         let tail = state.durable.tail;
-        if next >= tail.seq_num {
-            state.waiters.wait(place, next.saturating_add(1), cx);
-            return Ok((Ahead::Nothing, tail));
-        }
-        let ahead = match state.ring.starting_at(next, budget) {
-            Some(slices) if !slices.is_empty() => Ahead::Records(slices),
-            _ => Ahead::Behind,
+        let (ahead, end) = match next < tail.seq_num {
+            true => at_hand(&mut state.ring, next, budget),
+            false => (Ahead::Nothing, next),
         };
+        if end >= tail.seq_num {
+            state.waiters.wait(place, end.saturating_add(1), cx);
+        }
         Ok((ahead, tail))
     }
 
@@ -528,7 +530,7 @@ impl Stream {
         let serving = state.phase.serving();
         drop(state);
         self.note_stored_if(serving);
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
     }
@@ -552,6 +554,18 @@ impl Stream {
         if trims && !self.trim_is_due.swap(true, SeqCst) {
             self.background.trim(self.this.clone());
         }
+    }
+}
+
+/// What `ring` has for a follower at `next`, and where that ends.
+fn at_hand(ring: &mut Ring, next: SeqNum, budget: usize) -> (Ahead, SeqNum) {
+    if let Some(latest) = ring.latest_from(next) {
+        return (Ahead::Latest(latest.clone()), latest.end().seq_num);
+    }
+    let slices = ring.starting_at(next, budget).unwrap_or_default();
+    match slices.last().map(BatchSlice::end_seq_num) {
+        Some(end) => (Ahead::Records(slices), end),
+        None => (Ahead::Behind, next),
     }
 }
 

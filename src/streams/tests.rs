@@ -396,12 +396,74 @@ async fn followers_are_woken_once_a_commit_and_share_one_encoding() {
         .map(|reader| match poll(reader) {
             Poll::Ready(Some(Ok(ReadEvent::Followed(batches)))) => {
                 assert_eq!(batches.len(), 2);
-                batches[0].follow_frame(Compression::None, |_| None).unwrap().clone()
+                batches.last().follow_frame(Compression::None, |_| None).unwrap().clone()
             }
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(frames[0].as_ptr(), frames[1].as_ptr(), "the same bytes, not equal ones");
+}
+
+/// A reader that was given what there is, says that it waits, and is not polled again: whatever comes next wakes it.
+#[tokio::test]
+async fn a_reader_that_waits_is_woken_by_whatever_comes_next() {
+    for event in ["a commit", "a deletion", "a failure"] {
+        let world = World::new().await;
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut reader = world.reader(from_the_start()).await;
+        let mut poll = || reader.poll_next(&mut Context::from_waker(&waker), clock::instant());
+        assert!(is_heartbeat(poll(), 0));
+        assert!(poll().is_pending());
+        world.append(one("a")).await;
+        assert_eq!((count.0.load(Ordering::Relaxed), bodies(poll())), (1, vec!["a".to_owned()]));
+        assert!(reader.waits());
+        match event {
+            "a commit" => world.append(one("b")).await,
+            "a deletion" => world.streams.delete_stream(&basin(), &orders()).await.unwrap(),
+            _ => world.store.fail(closed()),
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 2, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_says_that_it_waits_only_when_it_was_given_all_there_is() {
+    let world = World::new().await;
+    let mut reader = world.reader(from_the_start()).await;
+    assert!(!reader.waits());
+    assert!(is_heartbeat(peek(&mut reader), 0));
+    assert!(!reader.waits(), "a heartbeat is due at once, and only then it begins to wait");
+    assert!(peek(&mut reader).is_pending());
+    // What counts as memory is asked for again.
+    world.append(testing::uniform_input(1, 100_000)).await;
+    assert!(matches!(peek(&mut reader), Poll::Ready(Some(Ok(ReadEvent::Followed(_))))));
+    assert!(!reader.waits());
+    assert!(peek(&mut reader).is_pending());
+    // More than one portion.
+    for _ in 0..3 {
+        world.append(testing::uniform_input(10, 100_000)).await;
+    }
+    assert!(matches!(peek(&mut reader), Poll::Ready(Some(Ok(ReadEvent::Followed(_))))));
+    assert!(!reader.waits());
+}
+
+#[tokio::test]
+async fn a_thread_of_the_store_wakes_many_as_well_as_one() {
+    for readers in [1, 2, 40] {
+        let world = Arc::new(World::new().await);
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..readers {
+            let mut reader = world.reader(from_the_start()).await;
+            assert!(is_heartbeat(peek(&mut reader), 0));
+            waiting.spawn(async move { bodies(Poll::Ready(reader.next().await)) });
+        }
+        tokio::task::yield_now().await;
+        put(&mut world.writer().await, &one("a"));
+        let store = world.store.clone();
+        std::thread::spawn(move || store.release()).join().unwrap();
+        assert!(waiting.join_all().await.iter().all(|bodies| bodies == &["a"]), "{readers}");
+    }
 }
 
 #[tokio::test]

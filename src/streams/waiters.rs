@@ -7,7 +7,10 @@
 use std::{
     cmp::Ordering,
     collections::{BinaryHeap, binary_heap::PeekMut},
-    task::{Context, Waker},
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Wake, Waker},
 };
 
 use slab::Slab;
@@ -150,24 +153,58 @@ impl Slot {
 
 /// Wakers to be woken outside the lock.
 #[must_use = "who is not woken waits for ever"]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    /// Whether to wake them one by one costs more than to have it done.
+    pub(super) fn are_many(&self) -> bool {
+        self.0.len() > 2
+    }
+
     pub(super) fn wake(self) {
         self.0.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes everyone when the worker of the runtime that this is called on next looks for I/O: when it has nothing else
+    /// to do, or in between. Outside of the runtime, at once.
+    ///
+    /// Who is woken by a task is offered at once to a worker that sleeps. For the first of many, that one wakes up, maybe
+    /// on the processor of the one that wakes them, finds a single task to take, and sleeps again, and the same for the
+    /// next. Who is woken while a worker looks for I/O is offered afterwards, and half of them are taken in one go. The
+    /// way to be woken there is to yield.
+    pub(super) fn wake_together(self) {
+        let waker = Waker::from(Arc::new(Together(Mutex::new(self))));
+        // Woken in any case, at the latest when the last one lets go of the waker.
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+    }
+}
+
+/// Wakes them all when it is woken itself, or when nobody can wake it any more.
+struct Together(Mutex<Wakers>);
+
+impl Together {
+    fn wake_all(&self) {
+        let wakers = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.wake();
+    }
+}
+
+impl Wake for Together {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.wake_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
-        },
-        task::Wake,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use proptest::{collection::vec, prelude::*};
 
@@ -180,6 +217,37 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }
+    }
+
+    fn ten(count: &Arc<Count>) -> Wakers {
+        Wakers((0..10).map(|_| Waker::from(count.clone())).collect())
+    }
+
+    #[test]
+    fn outside_of_the_runtime_all_are_woken_at_once() {
+        let count = Arc::new(Count::default());
+        ten(&count).wake_together();
+        assert_eq!(count.0.load(Relaxed), 10);
+    }
+
+    #[tokio::test]
+    async fn inside_they_are_woken_when_the_task_has_given_way() {
+        let count = Arc::new(Count::default());
+        ten(&count).wake_together();
+        assert_eq!(count.0.load(Relaxed), 0);
+        tokio::task::yield_now().await;
+        assert_eq!(count.0.load(Relaxed), 10, "each once");
+    }
+
+    #[test]
+    fn they_are_woken_although_the_runtime_ends() {
+        let count = Arc::new(Count::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (waking, inside) = (count.clone(), runtime.handle().clone());
+        drop(inside.spawn(async move { ten(&waking).wake_together() }));
+        drop(runtime);
+        assert_eq!(count.0.load(Relaxed) % 10, 0, "all, or the task never ran");
+        assert_eq!(Arc::strong_count(&count), 1, "and nobody is left");
     }
 
     #[test]

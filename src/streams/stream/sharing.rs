@@ -135,7 +135,7 @@ impl Stream {
         let serving = state.phase.serving();
         drop(state);
         self.note_stored_if(serving);
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(durable.trim_point > trimmed_before);
     }
@@ -166,7 +166,7 @@ impl Stream {
             self.fail(error);
         }
         self.note_stored_if(serving);
-        wakers.wake();
+        self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
     }
@@ -235,7 +235,7 @@ impl Stream {
         }
         let wakers = state.wakers_of_tail();
         drop(guard);
-        wakers.wake();
+        self.background.wake(wakers);
         Poll::Ready(Ok(()))
     }
 }

@@ -243,6 +243,24 @@ async fn a_stream_without_a_cipher_takes_any_key_and_shares_frames() {
 }
 
 #[tokio::test]
+async fn a_follower_of_an_encrypted_stream_waits_like_others() {
+    let world = encrypted(Cipher::Aegis256).await;
+    let key = material(KEY);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut reader = world.reader_with(&key, from_the_start()).await;
+    let mut poll = || reader.poll_next(&mut Context::from_waker(&waker), clock::instant());
+    assert!(is_heartbeat(poll(), 0));
+    assert!(poll().is_pending());
+    for (times, body) in ["a", "b", "c"].into_iter().enumerate() {
+        world.append_with(&key, one(body)).await;
+        assert_eq!(count.0.load(Ordering::Relaxed), times + 1);
+        assert_eq!(bodies(poll()), [body]);
+    }
+    assert!(reader.waits());
+}
+
+#[tokio::test]
 async fn a_recreated_stream_does_not_open_records_of_its_earlier_life() {
     let world = encrypted(Cipher::Aegis256).await;
     let key = material(KEY);

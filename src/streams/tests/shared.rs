@@ -407,6 +407,27 @@ async fn a_follower_hears_what_others_append_and_the_log_listens_only_while_ther
 }
 
 #[tokio::test]
+async fn a_follower_that_waits_is_woken_by_what_others_append() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    both_open(&gateways).await;
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut reader = b.reader(from_the_start()).await.unwrap();
+    let mut poll = || reader.poll_next(&mut Context::from_waker(&waker), clock::instant());
+    assert!(is_heartbeat(poll(), 0));
+    assert!(poll().is_pending());
+    for (times, body) in ["a1", "a2", "a3"].into_iter().enumerate() {
+        // It is not polled between what it is given and what comes next.
+        a.append(one(body)).await;
+        b.store.report();
+        assert_eq!(count.0.load(Ordering::Relaxed), times + 1);
+        assert_eq!(bodies(poll()), [body]);
+    }
+    assert!(reader.waits());
+}
+
+#[tokio::test]
 async fn a_read_that_ends_at_the_tail_makes_nobody_listen() {
     let gateways = Gateways::new(1).await;
     let gateway = &gateways.all[0];
