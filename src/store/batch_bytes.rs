@@ -18,6 +18,18 @@ pub(super) fn len_bound(batch: &Batch) -> usize {
     10 + (5 + 5 + 10) * batch.len() + batch.records_bytes().len()
 }
 
+/// As many bytes as `batch` takes.
+pub(super) fn len(batch: &Batch) -> usize {
+    let mut len = layout::varint_len(batch.len() as u64) + batch.records_bytes().len();
+    let mut before = 0;
+    for entry in batch.stored_index() {
+        let sizes = [u64::from(entry.len), u64::from(entry.metered), entry.timestamp.get() - before];
+        len += sizes.map(layout::varint_len).iter().sum::<usize>();
+        before = entry.timestamp.get();
+    }
+    len
+}
+
 /// Appends `batch` to `out`.
 pub(super) fn put(out: &mut Vec<u8>, batch: &Batch) {
     put_index(out, batch);

@@ -54,7 +54,9 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, batch: Batch) {
-        self.weigh_again();
+        if self.is_read {
+            self.weigh_again();
+        }
         let bytes = weight(&batch);
         self.count(bytes);
         self.batches.push_back(Weighed { batch, bytes });
@@ -141,7 +143,8 @@ impl Ring {
     }
 
     /// Followers add the frames that they need after a batch came: mostly to the latest one before the next comes, and
-    /// those who are late to any. The one in the middle is on its way through the ring, as all have been or will be.
+    /// those who are late to any. The one in the middle is on its way through the ring, as all have been or will be. Where
+    /// nobody reads, nothing is added, and to look would be to wait for memory that was long in no cache.
     fn weigh_again(&mut self) {
         for at in [self.batches.len().checked_sub(1), Some(self.batches.len() / 2)].into_iter().flatten() {
             let Some(kept) = self.batches.get_mut(at) else { continue };
@@ -253,6 +256,7 @@ mod tests {
     fn frames_that_followers_made_are_counted() {
         let mut filled = Filled::new();
         let batch = filled.push(100);
+        assert!(filled.ring.starting_at(SeqNum::FIRST, usize::MAX).is_some());
         batch.follow_frame(Compression::Zstd, |_| Some(Bytes::from(vec![0; 5_000])));
         let other = filled.push(100);
         assert_eq!(filled.share.used(), weight(&batch) + weight(&other));

@@ -4,7 +4,7 @@
 //! batches   key of a batch   → batch      large values lie apart from the keys, and are not moved by merges
 //!                            → pointer    to a batch that is larger still, in a segment
 //! segments  segment number   → usage
-//! heads     stream id        → head
+//! heads     stream id        → head, as it was when more than its tail last moved
 //! meta      key              → version, value
 //! reclaim   log number       → number before which its batches may be removed
 //! state     "numbers"        → the greatest number that was ever given to a log or as a version
@@ -26,6 +26,7 @@ use std::{
 use bytes::Bytes;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable,
+    Slice,
     config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
 };
 
@@ -314,7 +315,7 @@ pub(super) struct Writing<'a> {
 
 impl Writing<'_> {
     pub(super) fn put_batch(&mut self, key: &BatchKey, value: Bytes) {
-        self.batch.insert(&self.engine.batches, key.to_bytes(), value);
+        self.batch.insert(&self.engine.batches, key.to_bytes(), &value[..]);
     }
 
     pub(super) fn put_pointer(&mut self, key: &BatchKey, pointer: &Pointer) {
@@ -343,11 +344,11 @@ impl Writing<'_> {
     }
 
     pub(super) fn put_row(&mut self, key: Bytes, version: u64, value: &[u8]) {
-        self.batch.insert(&self.engine.meta, key, format::encode_row(version, value));
+        self.batch.insert(&self.engine.meta, &key[..], format::encode_row(version, value));
     }
 
     pub(super) fn remove_row(&mut self, key: Bytes) {
-        self.batch.remove(&self.engine.meta, key);
+        self.batch.remove(&self.engine.meta, &key[..]);
     }
 
     /// Batches of `log` that begin before `to` are to be removed.
@@ -401,7 +402,7 @@ impl Look<'_> {
         let range = BatchKey::lower(log, from)..BatchKey::lower(log, to);
         self.snapshot.range(&self.engine.batches, range).map(|found| {
             let (key, value) = found.into_inner()?;
-            self.engine.batch_of(&BatchKey::decode(&key)?, value.into())
+            self.engine.batch_of(&BatchKey::decode(&key)?, shared(value))
         })
     }
 
@@ -435,7 +436,7 @@ impl Look<'_> {
 
     pub(super) fn batch(&self, key: &BatchKey) -> Result<Batch, EngineError> {
         let value = self.snapshot.get(&self.engine.batches, key.to_bytes())?.ok_or(Damage::Missing)?;
-        self.engine.batch_of(key, value.into())
+        self.engine.batch_of(key, shared(value))
     }
 
     pub(super) fn head(&self, stream: StreamId) -> Result<Option<StoredHead>, EngineError> {
@@ -446,15 +447,15 @@ impl Look<'_> {
 
     pub(super) fn row(&self, key: &[u8]) -> Result<Option<(u64, Bytes)>, EngineError> {
         let row = self.snapshot.get(&self.engine.meta, key)?;
-        Ok(row.map(|row| format::decode_row(row.into())).transpose()?)
+        Ok(row.map(|row| format::decode_row(shared(row))).transpose()?)
     }
 
     /// Rows whose keys are `from` or sort after it.
     pub(super) fn rows(&self, from: &[u8]) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
         self.snapshot.range(&self.engine.meta, from..).map(|found| {
             let (key, row) = found.into_inner()?;
-            let (version, value) = format::decode_row(row.into())?;
-            Ok((key.into(), version, value))
+            let (version, value) = format::decode_row(shared(row))?;
+            Ok((shared(key), version, value))
         })
     }
 
@@ -477,6 +478,11 @@ impl Look<'_> {
         let number = self.snapshot.get(&self.engine.state, LAST_NUMBER)?;
         Ok(number.map(|number| format::decode_number(&number)).transpose()?.unwrap_or(0))
     }
+}
+
+/// The same bytes, for those who know nothing of the engine.
+fn shared(bytes: Slice) -> Bytes {
+    Bytes::from_owner(bytes)
 }
 
 impl From<fjall::Error> for EngineError {

@@ -1,7 +1,7 @@
 //! The bytes that stand in the database: keys and values of batches, heads and the meta table. Knows no database.
 //!
 //! ```text
-//! batch  key     [log 8 BE][first seq_num 8 BE][last timestamp 8 BE][metered before 8 BE][place 1]
+//! batch  key     [log, low half 4 BE, high half 4 BE][first seq_num 8 BE][count 4 BE][last timestamp 8 BE][metered before 8 BE][metered 4 BE][place 1]
 //!        value   [version 1][checksum 8 LE][batch]                    as `batch_bytes` writes it
 //!        or, by its place, a pointer to that value, which stands in a segment behind its key and its length
 //! pointer        [version 1][checksum 8 LE][segment 8][offset 8][length 4]
@@ -13,7 +13,11 @@
 //! ```
 //!
 //! * What a search needs to know of a batch stands in its key, because the engine keeps values apart from keys: seeking
-//!   by time, counting and trimming read no record.
+//!   by time, counting and trimming read no record. So does what it leaves of the head: an append that moves only the
+//!   tail writes no head, and the stored one then is as the last such append but that of the last batch's end
+//!   ([`StoredHead::after`]).
+//! * The low half of a log's number stands first: the engine keeps the first four bytes of a key where it compares them
+//!   without following a pointer, and there they are to tell one log from the other.
 //! * `metered before` counts the log's records from its first on, so that sizes of ranges are differences.
 //! * A checksum (XXH3, 64 bits) covers all that follows it and, by its seed, the key: a value under another key's name is
 //!   as wrong as one with a flipped bit.
@@ -43,9 +47,13 @@ pub(super) struct LogNumber(pub(super) u64);
 pub(super) struct BatchKey {
     pub(super) log: LogNumber,
     pub(super) first: SeqNum,
+    /// Records.
+    pub(super) count: u32,
     pub(super) last_timestamp: Timestamp,
     /// Metered bytes of all records of the log before this batch.
     pub(super) metered_before: u64,
+    /// Metered bytes of its own.
+    pub(super) metered: u32,
     /// Stands in the key so that removing batches reads pointers and no batch.
     pub(super) place: Place,
 }
@@ -113,24 +121,42 @@ pub(super) enum Damage {
 }
 
 impl BatchKey {
-    pub(super) const LEN: usize = 33;
+    pub(super) const LEN: usize = 41;
 
     pub(super) fn of(log: LogNumber, batch: &Batch, metered_before: u64, place: Place) -> Self {
-        Self { log, first: batch.first_seq_num(), last_timestamp: batch.end().timestamp, metered_before, place }
+        Self {
+            log,
+            first: batch.first_seq_num(),
+            // By the limits of a batch, both fit.
+            count: batch.len() as u32,
+            last_timestamp: batch.end().timestamp,
+            metered_before,
+            metered: batch.metered() as u32,
+            place,
+        }
     }
 
     /// Sorts before the key of every batch of `log` that begins at `first` or later, and after all others of the log.
     pub(super) fn lower(log: LogNumber, first: SeqNum) -> [u8; Self::LEN] {
-        Self { log, first, last_timestamp: Timestamp::new(0), metered_before: 0, place: Place::Database }.to_bytes()
+        let (last_timestamp, place) = (Timestamp::new(0), Place::Database);
+        Self { log, first, count: 0, last_timestamp, metered_before: 0, metered: 0, place }.to_bytes()
+    }
+
+    /// Where the log stands behind this batch.
+    pub(super) fn end(&self) -> Position {
+        Position { seq_num: self.first.saturating_add(u64::from(self.count)), timestamp: self.last_timestamp }
     }
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        let numbers = [self.log.0, self.first.get(), self.last_timestamp.get(), self.metered_before];
-        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            place.copy_from_slice(&number.to_be_bytes());
-        }
-        bytes[Self::LEN - 1] = self.place as u8;
+        let mut rest = &mut bytes[..];
+        rest.put_u64(self.log.0.rotate_left(32));
+        rest.put_u64(self.first.get());
+        rest.put_u32(self.count);
+        rest.put_u64(self.last_timestamp.get());
+        rest.put_u64(self.metered_before);
+        rest.put_u32(self.metered);
+        rest.put_u8(self.place as u8);
         bytes
     }
 
@@ -139,10 +165,12 @@ impl BatchKey {
             return Err(Damage::Malformed);
         }
         Ok(Self {
-            log: LogNumber(bytes.get_u64()),
+            log: LogNumber(bytes.get_u64().rotate_right(32)),
             first: SeqNum::new(bytes.get_u64()),
+            count: bytes.get_u32(),
             last_timestamp: Timestamp::new(bytes.get_u64()),
             metered_before: bytes.get_u64(),
+            metered: bytes.get_u32(),
             place: Place::decode(bytes.get_u8())?,
         })
     }
@@ -260,7 +288,8 @@ pub(super) fn check_batch(key: &BatchKey, value: &[u8]) -> Result<(), Damage> {
 
 /// The value of `batch` under `key`. The second and last copy of its records on their way to the disk.
 pub(super) fn encode_batch(key: &BatchKey, batch: &Batch) -> Bytes {
-    let mut value = Vec::with_capacity(COVER_LEN + index_len(batch) + batch.records_bytes().len());
+    // To the byte, or sharing the value would take an allocation of its own.
+    let mut value = Vec::with_capacity(COVER_LEN + batch_bytes::len(batch));
     value.put_bytes(0, COVER_LEN);
     batch_bytes::put(&mut value, batch);
     cover(&mut value, &key.to_bytes());
@@ -313,7 +342,7 @@ pub(super) fn decode_batch(key: &BatchKey, value: Bytes) -> Result<Batch, Damage
     uncover(&value, &key.to_bytes())?;
     let mut rest = value.slice(COVER_LEN..);
     let batch = batch_bytes::take(key.first, &mut rest).ok_or(Damage::Malformed)?;
-    match rest.is_empty() && batch.end().timestamp == key.last_timestamp {
+    match rest.is_empty() && batch.end() == key.end() {
         true => Ok(batch),
         false => Err(Damage::Malformed),
     }
@@ -355,6 +384,12 @@ impl StoredHead {
         let token = std::str::from_utf8(rest).map_err(|_| Damage::Malformed)?;
         let fencing_token = FencingToken::new(token).map_err(|_| Damage::Malformed)?;
         Ok(Self { log, head: Head { tail, fencing_token, trim_point }, appended, released })
+    }
+
+    /// The head that an append left behind which moved only the tail.
+    pub(super) fn after(self, batch: &BatchKey) -> Self {
+        let head = Head { tail: batch.end(), ..self.head };
+        Self { head, appended: batch.metered_before + u64::from(batch.metered), ..self }
     }
 
     /// Metered bytes of what was not let go of.
@@ -463,6 +498,8 @@ mod tests {
             BatchKey { first: SeqNum::new(8), ..key },
             BatchKey { last_timestamp: Timestamp::new(3), ..key },
             BatchKey { metered_before: 0, ..key },
+            BatchKey { count: 2, ..key },
+            BatchKey { metered: 0, ..key },
             BatchKey { place: Place::Segment, ..key },
         ] {
             assert_eq!(decode_batch(&other, value.clone()).unwrap_err(), Damage::Checksum);
@@ -480,7 +517,8 @@ mod tests {
     fn keys_sort_by_log_and_number() {
         let key = |log, first, timestamp| {
             let (first, last_timestamp) = (SeqNum::new(first), Timestamp::new(timestamp));
-            BatchKey { log: LogNumber(log), first, last_timestamp, metered_before: 3, place: Place::Segment }.to_bytes()
+            let (count, metered_before, metered, place) = (9, 3, 2, Place::Segment);
+            BatchKey { log: LogNumber(log), first, count, last_timestamp, metered_before, metered, place }.to_bytes()
         };
         let sorted = [key(1, 0, 9), key(1, 1, 9), key(1, 256, 0), key(2, 0, 0), key(256, 0, 0)];
         assert!(sorted.is_sorted());
@@ -488,6 +526,16 @@ mod tests {
         assert!(BatchKey::lower(log, first) > sorted[0] && BatchKey::lower(log, first) < sorted[1]);
         assert_eq!(BatchKey::decode(&sorted[2]).unwrap().to_bytes(), sorted[2]);
         assert_eq!(BatchKey::decode(&sorted[2][1..]), Err(Damage::Malformed));
+    }
+
+    #[test]
+    fn a_batch_tells_the_tail_and_how_much_there_is() {
+        let batch = testing::batch(12, &[("a", 40), ("b", 41)]);
+        let after = head().after(&BatchKey::of(head().log, &batch, 77, Place::Database));
+        let tail = batch.end();
+        let expected =
+            StoredHead { head: Head { tail, ..head().head }, appended: 77 + batch.metered() as u64, ..head() };
+        assert_eq!((after, tail), (expected, Position::new(14, 41)));
     }
 
     #[test]
@@ -524,14 +572,14 @@ mod tests {
     #[test]
     fn usage_counts_what_pointers_lead_to() {
         let segment = SegmentNumber(3);
-        let pointers = [37, 174].map(|offset| Pointer { segment, offset, len: 100 });
+        let pointers = [45, 190].map(|offset| Pointer { segment, offset, len: 100 });
         let mut usage = Usage::default();
         pointers.iter().for_each(|pointer| usage.add(pointer));
-        assert_eq!(usage, Usage { live: 274, written: 274 });
+        assert_eq!(usage, Usage { live: 290, written: 290 });
         assert_eq!(Usage::decode(segment, &usage.encode(segment)), Ok(usage));
         assert_eq!(Usage::decode(SegmentNumber(4), &usage.encode(segment)), Err(Damage::Checksum));
         usage.remove(&pointers[0]);
-        assert_eq!((usage.live, usage.dead()), (137, 137));
+        assert_eq!((usage.live, usage.dead()), (145, 145));
     }
 
     #[test]
@@ -553,7 +601,9 @@ mod tests {
             let first = SeqNum::new(first.min(u64::MAX - 100));
             let batch = Batch::sequence(&records.input().batch, first, Option::unwrap_or_default);
             let key = BatchKey::of(LogNumber(1), &batch, 0, Place::Database);
-            let found = decode_batch(&key, encode_batch(&key, &batch)).unwrap();
+            let value = encode_batch(&key, &batch);
+            prop_assert_eq!(value.len(), COVER_LEN + batch_bytes::len(&batch));
+            let found = decode_batch(&key, value).unwrap();
             prop_assert!(found.stored_index().eq(batch.stored_index()));
             prop_assert_eq!(found.records_bytes(), batch.records_bytes());
             prop_assert_eq!((found.start(), found.end(), found.metered()), (batch.start(), batch.end(), batch.metered()));

@@ -12,7 +12,7 @@ use super::{
     engine::EngineError,
     format::{self, BatchKey, LogNumber, Pieces, Place, Released, StoredHead},
     locked,
-    queue::{Append, Request, Value},
+    queue::{Append, Moves, Request, Value},
     reading,
     space::Purpose,
 };
@@ -199,13 +199,13 @@ impl DiskLog {
 
 impl StreamLog for DiskLog {
     fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError> {
-        self.shared.queue.check()?;
         let mut accepted = locked(&self.log.accepted);
         let before = match &mut *accepted {
             Accepted::Open(before) => before,
             Accepted::Ended(reason) => return Err(StoreError::NotDone((*reason).into())),
         };
         check_position(&batch, before.head.tail.seq_num)?;
+        check_tail(&batch, &head)?;
         let purpose = match head.trim_point > before.head.trim_point {
             true => Purpose::Free,
             false => Purpose::Keep,
@@ -217,7 +217,8 @@ impl StreamLog for DiskLog {
             Place::Segment => Value::Segment(Pieces::of(&key, &batch)),
         };
         let after = StoredHead { head, appended: before.appended + batch.metered() as u64, ..*before };
-        self.shared.queue.push(Request::Append(Append { log: self.log.clone(), key, value, head: after }))?;
+        let moves = if after == before.after(&key) { Moves::Tail } else { Moves::More };
+        self.shared.queue.push(Request::Append(Append { log: self.log.clone(), key, value, head: after, moves }))?;
         *before = after;
         Ok(Commit::Pending)
     }
@@ -258,5 +259,14 @@ fn check_position(batch: &Batch, tail: SeqNum) -> Result<(), StoreError> {
         false => {
             Err(StoreError::NotDone(format!("a batch at {} does not fit at {tail}", batch.first_seq_num()).into()))
         }
+    }
+}
+
+fn check_tail(batch: &Batch, head: &Head) -> Result<(), StoreError> {
+    match batch.end() == head.tail {
+        true => Ok(()),
+        false => Err(StoreError::NotDone(
+            format!("a batch to {} does not leave a tail at {}", batch.end(), head.tail).into(),
+        )),
     }
 }

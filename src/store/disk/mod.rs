@@ -1,7 +1,7 @@
 //! The durable store: an embedded database in a directory of its own, one thread that writes and syncs for all streams.
 //!
 //! ```text
-//!  append ─► queue ─► writer: one write, one sync ─► sinks        a batch and the head it leaves, in one write
+//!  append ─► queue ─► writer: one write, one sync ─► reports ─► sinks    a batch and the head it leaves, in one write
 //!                        ▲  └─ before it, for large batches: one write, one sync of a segment
 //!  trim, delete, meta ───┤
 //!  reclaim: a few removals at a time                              the space of what was trimmed or deleted
@@ -12,7 +12,7 @@
 //! * After a failed write or sync nothing is written any more: what the disk then holds is known only after the next
 //!   start.
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
-//! * Opening reads no batch: a stream's head is read when the stream is opened.
+//! * Opening reads no batch: a stream's head, and the key of its last batch, are read when the stream is opened.
 
 mod audit;
 mod compaction;
@@ -21,12 +21,14 @@ mod directory;
 mod engine;
 mod file_names;
 mod format;
+mod hashing;
 mod journal;
 mod log;
 mod queue;
 mod readers;
 mod reading;
 mod reclaim;
+mod reports;
 mod segments;
 mod space;
 mod table;
@@ -158,6 +160,7 @@ impl DiskStore {
             segments: SegmentWriter::new(engine.segments().clone()),
             journals: engine.journals(),
             noted_number: last,
+            reports: writer::reports(queue.clone()),
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.
         store.threads.push(deletions::start(deletions.clone())?);
@@ -191,9 +194,7 @@ impl Shared {
         let engine = self.engine.clone();
         let look = move || -> Result<_, EngineError> {
             let look = engine.look();
-            let head = look.head(stream)?;
-            head.as_ref().map(|head| reading::check_last(&look, head)).transpose()?;
-            Ok(head)
+            look.head(stream)?.map(|written| reading::head_after_last(&look, written)).transpose()
         };
         self.readers.run(move || look().map_err(|error| error.of_read(format_args!("stream {stream:?}")))).await
     }

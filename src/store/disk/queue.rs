@@ -66,6 +66,16 @@ pub(super) struct Append {
     pub(super) value: Value,
     /// Without what is known of the released beginning, which may have changed when this is written.
     pub(super) head: StoredHead,
+    pub(super) moves: Moves,
+}
+
+/// What of the head an append changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// Only the tail, which the batch's key tells.
+    Tail,
+    /// More than that.
+    More,
 }
 
 /// The value of a batch, for the place that its key names.

@@ -84,12 +84,17 @@ pub(super) fn released_by(look: &Look<'_>, head: &StoredHead, to: SeqNum) -> Res
     Ok((released.to > head.released.to).then_some(released))
 }
 
-/// Whether the last batch is there, which a head without its batches would not have.
-pub(super) fn check_last(look: &Look<'_>, head: &StoredHead) -> Result<(), EngineError> {
-    let tail = head.head.tail.seq_num;
-    match head.released.to < tail {
-        true => batch_holding(look, head, tail.saturating_sub(1)).map(|_| ()),
-        false => Ok(()),
+/// The head as the last batch left it: appends that moved nothing but the tail did not write it again.
+///
+/// Its last batch must be there, which a head without its batches would not have.
+pub(super) fn head_after_last(look: &Look<'_>, written: StoredHead) -> Result<StoredHead, EngineError> {
+    let tail = written.head.tail.seq_num;
+    let last = look.batch_keys(written.log, written.released.to, SeqNum::MAX).next_back().transpose()?;
+    match last {
+        Some(last) if last.first >= tail => Ok(written.after(&last)),
+        Some(last) if last.end().seq_num == tail => Ok(written),
+        None if written.released.to == tail => Ok(written),
+        _ => Err(missing(tail.saturating_sub(1))),
     }
 }
 

@@ -30,7 +30,10 @@ use crate::{
         CommitSink, Store, StoreError, StreamLog, Version,
         contract::{Backend, Reports, suite},
     },
-    types::{Batch, Head, MemoryShares, SeqNum, StreamId, testing},
+    types::{
+        Batch, FencingToken, Head, MemoryShares, SeqNum, StreamId,
+        testing::{self, fencing_token},
+    },
 };
 
 const MEMORY: MemoryShares = MemoryShares::of(64 * 1024 * 1024);
@@ -174,7 +177,9 @@ fn a_missing_batch_is_damage() {
         let mut writer = Writer::open(&disk.store, 1);
         let mut before = 0;
         let mut keys = Vec::new();
-        for _ in 0..3 {
+        for token in [FencingToken::NONE, FencingToken::NONE, fencing_token("a")] {
+            // A tail that nothing but the last batch tells is as if it had never been, without that batch.
+            writer.head.fencing_token = token;
             let batch = writer.append("x").unwrap();
             keys.push(BatchKey::of(LogNumber(1), &batch, before, Place::Database));
             before += batch.metered() as u64;
@@ -188,9 +193,33 @@ fn a_missing_batch_is_damage() {
             writing.commit().unwrap();
         });
         let disk = OnDisk::open(directory);
-        let damaged = Writer::open(&disk.store, 1).read(0).unwrap_err();
+        let opened = block_on(disk.store.open(StreamId::new(1), Arc::<Reports>::default()));
+        let damaged = opened.and_then(|opened| block_on(opened.log.read(SeqNum::FIRST, usize::MAX))).unwrap_err();
         assert!(matches!(damaged, StoreError::Damaged(_)), "without batch {missing}: {damaged}");
     }
+}
+
+#[test]
+fn a_head_is_written_only_when_more_than_the_tail_moved() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    let engine = &disk.store.shared.engine;
+    let written = || engine.look().head(StreamId::new(1)).unwrap().unwrap().head;
+    let first = writer.append("x").unwrap();
+    (0..3).for_each(|_| drop(writer.append("x").unwrap()));
+    assert_eq!(written(), Head { tail: first.end(), ..Head::default() });
+    writer.head.fencing_token = fencing_token("a");
+    writer.append("x").unwrap();
+    assert_eq!(written(), writer.head);
+    (0..3).for_each(|_| drop(writer.append("x").unwrap()));
+    block_on(writer.log.trim(SeqNum::new(7))).unwrap();
+    assert_eq!(written(), writer.head, "a trim writes it as it is");
+    writer.append("x").unwrap();
+    let (head, stored) = (writer.head, writer.log.stored());
+    drop(writer);
+    let disk = disk.reopen().unwrap();
+    let writer = Writer::open(&disk.store, 1);
+    assert_eq!((writer.head, writer.log.stored(), writer.read(7)), (head, stored, Ok(2)));
 }
 
 #[test]

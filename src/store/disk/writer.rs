@@ -9,12 +9,12 @@
 //! It knows the order of things, and neither how they are encoded nor who waits for them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    cell::OnceCell,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    vec,
 };
 
 use bytes::Bytes;
@@ -23,9 +23,11 @@ use super::{
     deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
     format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead, Usage},
+    hashing::BuildIdHasher,
     log::Log,
-    queue::{Append, Progress, Queue, Relocation, Removal, Reply, Request, Value},
+    queue::{Append, Moves, Progress, Queue, Relocation, Removal, Reply, Request, Value},
     reclaim::Reclaim,
+    reports::Reports,
     segments::SegmentWriter,
 };
 use crate::{
@@ -65,6 +67,13 @@ pub(super) struct Writer {
     pub(super) journals: usize,
     /// The last number that is written down as given.
     pub(super) noted_number: u64,
+    pub(super) reports: Reports<Report>,
+}
+
+/// The way to whoever waits for what `queue` takes. If telling one of them panics, nothing is taken any more, and the
+/// others are told that what they asked for may have happened.
+pub(super) fn reports(queue: Arc<Queue>) -> Reports<Report> {
+    Reports::start(Report::tell, Report::give_up, FailOnPanic(queue))
 }
 
 impl Writer {
@@ -74,8 +83,8 @@ impl Writer {
         while let Some(requests) = self.queue.take() {
             if let Err((reason, requests)) = self.write(requests) {
                 tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
-                let waiting = self.queue.fail(reason.clone());
-                fail_all(requests.into_iter().chain(waiting.into_iter().map(Outcome::unwritten)), &reason);
+                let waiting = self.queue.fail(reason.clone()).into_iter().map(Outcome::unwritten);
+                self.reports.pass_on(failures(requests.into_iter().chain(waiting), &reason));
             }
         }
     }
@@ -87,7 +96,7 @@ impl Writer {
         }
         match commit.write(&mut self.noted_number, &mut self.segments) {
             Ok(committed) => {
-                committed.report(&self.reclaim);
+                self.reports.pass_on(committed.settle(&self.reclaim));
                 self.look_after_journals();
                 Ok(())
             }
@@ -105,37 +114,29 @@ impl Writer {
     }
 }
 
-/// A panic of the writer, or of a sink that it called, must not leave anyone waiting.
+/// A panic of the writer, or of a sink that was told, must not leave anyone waiting.
 struct FailOnPanic(Arc<Queue>);
 
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let reason: Arc<str> = "the thread that writes to the disk panicked".into();
-            fail_all(self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten), &reason);
-        }
-    }
-}
-
-/// What is written and not yet told. Where telling one panics, the others are told that it may have happened.
-struct Untold(vec::IntoIter<Outcome>);
-
-impl Drop for Untold {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            fail_all(self.0.by_ref(), &"telling of what was written panicked".into());
+            let reason: Arc<str> = "the thread that writes to the disk, or reports it, panicked".into();
+            let waiting = self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten);
+            failures(waiting, &reason).into_iter().for_each(Report::tell);
         }
     }
 }
 
 /// Requests on their way to becoming one write.
 struct Commit<'a> {
-    look: Look<'a>,
     engine: &'a Engine,
+    /// As it was when something was first asked of it; appends ask nothing.
+    look: OnceCell<Look<'a>>,
     writing: Writing<'a>,
     numbers: &'a Numbers,
+    batches: Vec<(BatchKey, Bytes)>,
     streams: Vec<StreamChange>,
-    by_stream: HashMap<StreamId, usize>,
+    by_stream: HashMap<StreamId, usize, BuildIdHasher>,
     rows: HashMap<Bytes, Row>,
     reclaims: HashMap<LogNumber, Option<SeqNum>>,
     large: Large,
@@ -157,7 +158,10 @@ struct Large {
 struct StreamChange {
     stream: StreamId,
     head: Option<StoredHead>,
+    moves: Moves,
     log: Option<Arc<Log>>,
+    /// Which of the outcomes is that of its appends.
+    appended: Option<usize>,
 }
 
 /// A row as it will stand after the write.
@@ -167,8 +171,12 @@ struct Row {
 }
 
 /// Whom to tell, and what, when the write is durable.
-enum Outcome {
-    Appended { log: Arc<Log>, end: SeqNum },
+pub(super) enum Outcome {
+    /// Of appends to one log, the last.
+    Appended {
+        log: Arc<Log>,
+        end: SeqNum,
+    },
     Done(Reply<()>),
     Row(Reply<MetaWrite>, MetaWrite),
 }
@@ -176,12 +184,13 @@ enum Outcome {
 impl<'a> Commit<'a> {
     fn new(engine: &'a Engine, numbers: &'a Numbers) -> Self {
         Self {
-            look: engine.look(),
             engine,
+            look: OnceCell::new(),
             writing: engine.write(),
             numbers,
+            batches: Vec::new(),
             streams: Vec::new(),
-            by_stream: HashMap::new(),
+            by_stream: HashMap::default(),
             rows: HashMap::new(),
             reclaims: HashMap::new(),
             large: Large::default(),
@@ -201,20 +210,34 @@ impl<'a> Commit<'a> {
         }
     }
 
-    fn append(&mut self, Append { log, key, value, head }: Append) {
+    fn append(&mut self, Append { log, key, value, head, moves }: Append) {
         match value {
-            Value::Database(value) => self.writing.put_batch(&key, value),
+            Value::Database(value) => self.batches.push((key, value)),
             Value::Segment(pieces) => self.large.batches.push((key, pieces)),
         }
-        let released = self.head_of(&log).map_or(Released::default(), |head| head.released);
+        let before = self.head_of(&log);
+        let moves = if before.is_some() { moves } else { Moves::More };
+        let released = before.map_or(Released::default(), |head| head.released);
         let end = head.head.tail.seq_num;
-        self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log.clone()));
-        self.outcomes.push(Outcome::Appended { log, end });
+        let change = self.change(log.stream(), Some(StoredHead { released, ..head }), moves, Some(&log));
+        self.appended(change, log, end);
+    }
+
+    fn appended(&mut self, change: usize, log: Arc<Log>, to: SeqNum) {
+        let before = self.streams[change].appended.map(|place| &mut self.outcomes[place]);
+        match before {
+            // The stream may have had another log.
+            Some(Outcome::Appended { log: before, end }) if before.number() == log.number() => *end = to,
+            _ => {
+                self.streams[change].appended = Some(self.outcomes.len());
+                self.outcomes.push(Outcome::Appended { log, end: to });
+            }
+        }
     }
 
     fn trim(&mut self, log: Arc<Log>, released: Released, done: Reply<()>) {
         if let Some(head) = self.head_of(&log).filter(|head| head.released.to < released.to) {
-            self.change(log.stream(), Some(StoredHead { released, ..head }), Some(log));
+            self.change(log.stream(), Some(StoredHead { released, ..head }), Moves::More, Some(&log));
             self.reclaims.insert(head.log, Some(released.to));
         }
         self.outcomes.push(Outcome::Done(done));
@@ -223,13 +246,13 @@ impl<'a> Commit<'a> {
     fn delete(&mut self, stream: StreamId, log: Option<Arc<Log>>, done: Reply<()>) {
         let found = match self.by_stream.get(&stream) {
             Some(&place) => Ok(self.streams[place].head),
-            None => self.look.head(stream),
+            None => self.look().head(stream),
         };
         match found {
             Ok(head) => {
                 if let Some(head) = head {
                     self.reclaims.insert(head.log, Some(SeqNum::MAX));
-                    self.change(stream, None, log);
+                    self.change(stream, None, Moves::More, log.as_ref());
                 }
                 self.outcomes.push(Outcome::Done(done));
             }
@@ -245,7 +268,7 @@ impl<'a> Commit<'a> {
         if progress == Progress::Finished {
             let noted = match self.reclaims.get(&log) {
                 Some(&noted) => Ok(noted),
-                None => self.look.reclaim(log),
+                None => self.look().reclaim(log),
             };
             // More may have been let go of since.
             if noted.is_ok_and(|noted| noted.is_some_and(|noted| noted <= to)) {
@@ -280,7 +303,7 @@ impl<'a> Commit<'a> {
     fn version_of(&self, key: &[u8]) -> Result<Version, EngineError> {
         let version = match self.rows.get(key) {
             Some(row) => Some(row.version),
-            None => self.look.row(key)?.map(|(version, _)| version),
+            None => self.look().row(key)?.map(|(version, _)| version),
         };
         Ok(version.map_or(Version::ABSENT, Version))
     }
@@ -295,14 +318,33 @@ impl<'a> Commit<'a> {
         head.filter(|head| head.log == log.number())
     }
 
-    fn change(&mut self, stream: StreamId, head: Option<StoredHead>, log: Option<Arc<Log>>) {
+    /// Notes what becomes of a head; returns the place of the change.
+    fn change(&mut self, stream: StreamId, head: Option<StoredHead>, moves: Moves, log: Option<&Arc<Log>>) -> usize {
         let place = *self.by_stream.entry(stream).or_insert(self.streams.len());
         match self.streams.get_mut(place) {
             Some(change) => {
                 change.head = head;
-                change.log = log.or(change.log.take());
+                if moves == Moves::More {
+                    change.moves = moves;
+                }
+                if let Some(log) = log.filter(|log| change.log.as_ref().is_none_or(|known| !Arc::ptr_eq(known, log))) {
+                    change.log = Some(log.clone());
+                }
             }
-            None => self.streams.push(StreamChange { stream, head, log }),
+            None => self.streams.push(StreamChange { stream, head, moves, log: log.cloned(), appended: None }),
+        }
+        place
+    }
+
+    fn look(&self) -> &Look<'a> {
+        self.look.get_or_init(|| self.engine.look())
+    }
+
+    /// In their order: the place of one then lies near that of the one before, which the engine has just looked for.
+    fn put_batches(&mut self) {
+        self.batches.sort_unstable_by_key(|(key, _)| (key.log, key.first));
+        for (key, value) in self.batches.drain(..) {
+            self.writing.put_batch(&key, value);
         }
     }
 
@@ -312,14 +354,16 @@ impl<'a> Commit<'a> {
         noted_number: &mut u64,
         segments: &mut SegmentWriter,
     ) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+        self.put_batches();
         let usage = match self.large.write(self.engine, segments, &mut self.writing) {
             Ok(usage) => usage,
             Err(error) => return Err((error, self.outcomes)),
         };
-        for StreamChange { stream, head, .. } in &self.streams {
-            match head {
-                Some(head) => self.writing.put_head(*stream, head),
-                None => self.writing.remove_head(*stream),
+        for StreamChange { stream, head, moves, .. } in &self.streams {
+            match (head, moves) {
+                (Some(_), Moves::Tail) => {}
+                (Some(head), Moves::More) => self.writing.put_head(*stream, head),
+                (None, _) => self.writing.remove_head(*stream),
             }
         }
         for (key, Row { version, value }) in self.rows {
@@ -407,30 +451,15 @@ struct Committed {
 }
 
 impl Committed {
-    /// Tells everyone, in the order in which they asked; of one stream's appends, the last is told.
-    fn report(self, reclaim: &Reclaim) {
+    /// From now on it is what readers find. Whom to tell of it, in the order in which they asked.
+    fn settle(self, reclaim: &Reclaim) -> Vec<Report> {
         for StreamChange { head, log, .. } in self.streams {
             if let Some(log) = log {
                 log.set_durable(head);
             }
         }
         reclaim.add(self.reclaims);
-        let mut last_of = HashMap::new();
-        for (place, outcome) in self.outcomes.iter().enumerate() {
-            if let Outcome::Appended { log, .. } = outcome {
-                last_of.insert(log.number(), place);
-            }
-        }
-        let mut untold = Untold(self.outcomes.into_iter());
-        for place in 0.. {
-            let Some(outcome) = untold.0.next() else { return };
-            match outcome {
-                Outcome::Appended { log, end } if last_of.get(&log.number()) == Some(&place) => log.sink().durable(end),
-                Outcome::Appended { .. } => {}
-                Outcome::Done(done) => answer(done, Ok(())),
-                Outcome::Row(done, write) => answer(done, Ok(write)),
-            }
-        }
+        self.outcomes.into_iter().map(Report::Durable).collect()
     }
 }
 
@@ -447,21 +476,45 @@ impl Outcome {
     }
 }
 
-/// Tells everyone that it may have happened and nothing more will; each log once.
-fn fail_all(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) {
-    let failed = || StoreError::Unknown(reason.clone());
-    let mut told = HashMap::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Appended { log, .. } => {
-                if told.insert(log.number(), ()).is_none() {
-                    log.sink().failed(failed());
-                }
-            }
-            Outcome::Done(done) => answer(done, Err(failed())),
-            Outcome::Row(done, _) => answer(done, Err(failed())),
+/// What became of a request.
+pub(super) enum Report {
+    /// It is durable.
+    Durable(Outcome),
+    /// It may have happened, and nothing more will, for this reason.
+    Failed(Outcome, Arc<str>),
+}
+
+impl Report {
+    fn tell(self) {
+        let failed = |reason| StoreError::Unknown(reason);
+        match self {
+            Self::Durable(Outcome::Appended { log, end }) => log.sink().durable(end),
+            Self::Durable(Outcome::Done(done)) => answer(done, Ok(())),
+            Self::Durable(Outcome::Row(done, write)) => answer(done, Ok(write)),
+            Self::Failed(Outcome::Appended { log, .. }, reason) => log.sink().failed(failed(reason)),
+            Self::Failed(Outcome::Done(done), reason) => answer(done, Err(failed(reason))),
+            Self::Failed(Outcome::Row(done, _), reason) => answer(done, Err(failed(reason))),
         }
     }
+
+    /// Instead of telling it: telling another one panicked.
+    fn give_up(self) {
+        let given_up = match self {
+            Self::Durable(outcome) => Self::Failed(outcome, "telling of what was written panicked".into()),
+            failed @ Self::Failed(..) => failed,
+        };
+        given_up.tell();
+    }
+}
+
+/// That all of this failed; of each log once.
+fn failures(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) -> Vec<Report> {
+    let mut told = HashSet::new();
+    let untold = outcomes.filter(|outcome| match outcome {
+        Outcome::Appended { log, .. } => told.insert(log.number()),
+        Outcome::Done(_) | Outcome::Row(..) => true,
+    });
+    untold.map(|outcome| Report::Failed(outcome, reason.clone())).collect()
 }
 
 fn answer<T>(done: Reply<T>, result: Result<T, StoreError>) {
