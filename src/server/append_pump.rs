@@ -134,14 +134,12 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
         }
         self.intake = self.take_inputs(cx);
         self.tell_what_came_in();
-        self.count_memory();
         let mut out = BytesMut::new();
         self.put_outcomes(cx, phase.advice(), &mut out);
-        if self.over
-            && let Some(request) = self.request.take()
-        {
-            discard::rest(request);
+        if self.over {
+            self.let_go();
         }
+        self.count_memory();
         match (out.is_empty(), self.over) {
             (false, _) => Poll::Ready(Some(out.freeze().into())),
             (true, true) => Poll::Ready(None),
@@ -259,6 +257,15 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     /// Whether memory is used up while a large part of a frame is kept here, of which the rest may never come.
     fn is_in_the_way(&self) -> bool {
         self.frames.buffered() > READ_AHEAD && self.held.share().is_exceeded()
+    }
+
+    /// The client may take its time with the last frames; nothing is kept for it meanwhile.
+    fn let_go(&mut self) {
+        self.waiting = None;
+        self.frames = FrameBuffer::new();
+        if let Some(request) = self.request.take() {
+            discard::rest(request);
+        }
     }
 
     fn count_memory(&mut self) {

@@ -206,6 +206,7 @@ impl AppendSession {
 
     fn done(&mut self, failure: Failure) -> Failure {
         self.outstanding = 0;
+        self.in_flight.give_up();
         self.stream.forget_taken_back(self.writer);
         self.state = State::Done;
         failure

@@ -37,7 +37,7 @@ const NOTICED_AFTER: Duration = Duration::from_secs(5);
 const LAST_NOTES: Duration = Duration::from_secs(10);
 
 /// How often something is judged again that others changed in the meantime.
-const MAX_TRIES: usize = 16;
+pub(super) const MAX_TRIES: usize = 16;
 
 /// Does `attempt` until nobody else comes in between. It must begin with reading what it changes.
 pub(super) async fn settled<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Failure>

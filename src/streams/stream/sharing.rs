@@ -25,7 +25,10 @@ use std::{
 use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream, up_to};
 use crate::{
     store::{Listening, Sharing, StoreError},
-    streams::writers::{Refusals, TakenBack, WriterId},
+    streams::{
+        neighbours::MAX_TRIES,
+        writers::{Refusals, TakenBack, WriterId},
+    },
     types::{Arrivals, Batch, Head, SeqNum, Timestamp},
 };
 
@@ -54,15 +57,19 @@ impl Stream {
 
     /// As [`Stream::read`] where others trim, too: they may have removed all that was known here.
     pub(super) async fn read_shared(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
-        let found = self.read_known(from, budget).await?;
-        if !found.is_empty() {
-            return Ok(found);
+        for _ in 1..MAX_TRIES {
+            let found = self.read_known(from, budget).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            match self.refreshed().await {
+                Err(Failure::Store(error)) => return Err(error),
+                // Whoever reads is told of a deletion anyway.
+                Err(_) => break,
+                Ok(()) => {}
+            }
         }
-        match self.refreshed().await {
-            Err(Failure::Store(error)) => Err(error),
-            // Whoever reads is told of a deletion anyway.
-            Ok(()) | Err(_) => self.read_known(from, budget).await,
-        }
+        self.read_known(from, budget).await
     }
 
     async fn read_known(&self, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
