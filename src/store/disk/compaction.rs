@@ -88,7 +88,7 @@ impl<'a> Compaction<'a> {
     /// Chooses a segment, which is not written to any more.
     fn begin(&mut self) -> Option<Walk> {
         let segment = self.engine.segments().worth_moving(&self.stuck)?;
-        // Refused only by a store that ends or failed.
+        // Refused by a store that ends or failed, or by a full queue: the next removal tries again.
         self.relocate(segment, Vec::new()).ok()?;
         let end = self.engine.segments().usage(segment)?.written;
         Some(Walk { segment, at: 0, end })
@@ -108,7 +108,7 @@ impl<'a> Compaction<'a> {
         if !live.is_empty() {
             self.relocate(walk.segment, live)?;
         }
-        if walk.at < walk.end {
+        if walk.at + FrameHead::LEN as u64 <= walk.end {
             return Ok(Some(walk));
         }
         if self.engine.segments().usage(walk.segment).is_some_and(|usage| usage.live > 0) {

@@ -8,7 +8,7 @@
 //! segment key    [number 8 BE]
 //!        value   [version 1][checksum 8 LE][live 8][written 8]
 //! head   key     [stream id 16]
-//!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token 0..=36]
+//!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token length 8][token 0..=36]
 //! meta   value   [version of the row 8 LE][value]
 //! ```
 //!

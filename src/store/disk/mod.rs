@@ -4,7 +4,7 @@
 //!  append ─► queue ─► writer: one write, one sync ─► reports ─► sinks    a batch and the head it leaves, in one write
 //!                        ▲  └─ before it, for large batches: one write, one sync of a segment
 //!  trim, delete, meta ───┤
-//!  reclaim: a few removals at a time                              the space of what was trimmed or deleted
+//!  reclaim: a few removals or moves at a time                     the space of what was trimmed or deleted
 //!
 //!  read, seek, get, scan ─► readers: threads that look at what is durable
 //! ```

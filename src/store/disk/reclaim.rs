@@ -14,7 +14,7 @@ use super::{
     compaction::{Compaction, Left},
     deletions::Deletions,
     engine::{Engine, EngineError},
-    format::{BatchKey, LogNumber, Pointer},
+    format::{BatchKey, LogNumber, Place, Pointer},
     locked,
     queue::{Progress, Queue, Removal, Request},
     space::{Purpose, Space},
@@ -175,10 +175,10 @@ impl Remover<'_> {
     }
 }
 
-/// Of batches that follow each other, but for the last: its size stands in no key.
+/// Of those that merging files gives back.
 fn metered_in_database(batches: &[(BatchKey, Option<Pointer>)]) -> u64 {
-    let each = batches.windows(2).filter(|pair| pair[0].1.is_none());
-    each.map(|pair| pair[1].0.metered_before - pair[0].0.metered_before).sum()
+    let in_database = batches.iter().filter(|(key, _)| key.place == Place::Database);
+    in_database.map(|(key, _)| u64::from(key.metered)).sum()
 }
 
 fn rest(began: Instant) {

@@ -9,7 +9,13 @@
 //! next, while the next commit waits. From a task of the runtime, waking a session is putting it into a worker's own
 //! queue, and what a stream frees is freed where it was allocated.
 
-use std::{thread, vec};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread, vec,
+};
 
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -21,6 +27,8 @@ pub(super) struct Reports<T> {
     telling: Telling<T>,
     /// Where a task takes them; none where there is no runtime.
     task: Option<mpsc::UnboundedSender<Vec<T>>>,
+    /// Whether telling one panicked: of what comes after it nothing is told.
+    panicked: Arc<AtomicBool>,
 }
 
 /// What is done with a report.
@@ -35,15 +43,17 @@ impl<T: Send + 'static> Reports<T> {
     /// task. If `tell` panics, `give_up` gets what was passed on before that and not told.
     pub(super) fn start(tell: fn(T), give_up: fn(T), guard: impl Send + 'static) -> Self {
         let telling = Telling { tell, give_up };
+        let panicked = Arc::<AtomicBool>::default();
         let task = Handle::try_current().ok().map(|runtime| {
             let (sender, commits) = mpsc::unbounded_channel();
+            let panicked = panicked.clone();
             runtime.spawn(async move {
                 let _guard = guard;
-                Commits { commits, telling }.tell().await;
+                Commits { commits, telling, panicked }.tell().await;
             });
             sender
         });
-        Self { telling, task }
+        Self { telling, task, panicked }
     }
 
     /// Has `reports` told in their order, after those passed on before; on the spot if the runtime has ended.
@@ -52,6 +62,9 @@ impl<T: Send + 'static> Reports<T> {
             Some(task) => task.send(reports).err().map(|unsent| unsent.0).unwrap_or_default(),
             None => reports,
         };
+        if self.panicked.load(SeqCst) {
+            return left.into_iter().for_each(self.telling.give_up);
+        }
         let mut untold = self.telling.of(left);
         while untold.tell_one() {}
     }
@@ -61,6 +74,7 @@ impl<T: Send + 'static> Reports<T> {
 struct Commits<T> {
     commits: mpsc::UnboundedReceiver<Vec<T>>,
     telling: Telling<T>,
+    panicked: Arc<AtomicBool>,
 }
 
 impl<T> Commits<T> {
@@ -80,6 +94,8 @@ impl<T> Commits<T> {
 
 impl<T> Drop for Commits<T> {
     fn drop(&mut self) {
+        // Before the channel is closed, so that whoever finds it closed knows why.
+        self.panicked.store(thread::panicking(), SeqCst);
         self.commits.close();
         while let Ok(reports) = self.commits.try_recv() {
             drop(self.telling.of(reports));
@@ -188,5 +204,8 @@ mod tests {
             found.push(answer.await.ok());
         }
         assert_eq!(found, [Some(0), None, Some(100), Some(100)]);
+        let (asked, mut answers) = self::asked(1);
+        reports.pass_on(asked);
+        assert_eq!(answers[0].try_recv(), Ok(100), "what is durable later is not told after a failure");
     }
 }

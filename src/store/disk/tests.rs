@@ -21,7 +21,7 @@ use super::{
     Audit, DiskStore, OpenError, READERS,
     engine::Engine,
     format::{BatchKey, LogNumber, Place, Released, SegmentNumber},
-    queue::Request,
+    queue::{Progress, Removal, Request},
     segments::SegmentSizes,
     space::Free,
 };
@@ -433,4 +433,18 @@ fn a_sink_that_panics_leaves_nobody_waiting() {
     let told = reports.wait_for(SeqNum::new(1));
     assert!(matches!(told, Err(StoreError::Unknown(_))), "{told:?}");
     eventually("the end of writing", || matches!(disk.store.health(), Err(StoreError::Closed(_))));
+}
+
+#[tokio::test]
+async fn threads_of_the_store_wait_for_no_runtime() {
+    // This is the only thread of the runtime, and it does nothing for it until all have been told.
+    let disk = OnDisk::create();
+    let removal =
+        |done| Removal { log: LogNumber(1), batches: Vec::new(), to: SeqNum::FIRST, progress: Progress::More, done };
+    let (done, removed) = tokio::sync::oneshot::channel();
+    disk.store.shared.queue.push(Request::Remove(removal(done))).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || tell.send(removed.blocking_recv()));
+    let answer = told.recv_timeout(Duration::from_secs(20)).expect("it is told");
+    assert_eq!(answer, Ok(Ok(())));
 }

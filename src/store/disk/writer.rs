@@ -1,4 +1,4 @@
-//! The one thread that writes: takes what waits, of all streams, writes it at once, syncs once, and reports.
+//! The one thread that writes: takes what waits, of all streams, writes it at once, syncs, and reports.
 //!
 //! ```text
 //! queue ──► requests ──► Commit: each key once ──► large batches: write, sync ──► the rest, with pointers: write, sync
@@ -84,7 +84,7 @@ impl Writer {
             if let Err((reason, requests)) = self.write(requests) {
                 tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
                 let waiting = self.queue.fail(reason.clone()).into_iter().map(Outcome::unwritten);
-                self.reports.pass_on(failures(requests.into_iter().chain(waiting), &reason));
+                self.report(failures(requests.into_iter().chain(waiting), &reason));
             }
         }
     }
@@ -96,11 +96,20 @@ impl Writer {
         }
         match commit.write(&mut self.noted_number, &mut self.segments) {
             Ok(committed) => {
-                self.reports.pass_on(committed.settle(&self.reclaim));
+                self.report(committed.settle(&self.reclaim));
                 self.look_after_journals();
                 Ok(())
             }
             Err((error, outcomes)) => Err((error.reason(), outcomes)),
+        }
+    }
+
+    /// The store's own threads are told on the spot: whoever drops the store waits for them, perhaps on the one thread that
+    /// the runtime has.
+    fn report(&self, mut reports: Vec<Report>) {
+        reports.extract_if(.., |report| report.is_to_own_thread()).for_each(Report::tell);
+        if !reports.is_empty() {
+            self.reports.pass_on(reports);
         }
     }
 
@@ -114,7 +123,7 @@ impl Writer {
     }
 }
 
-/// A panic of the writer, or of a sink that was told, must not leave anyone waiting.
+/// After a panic of the writer, or of a sink that was told, what waits in the queue is told that it failed.
 struct FailOnPanic(Arc<Queue>);
 
 impl Drop for FailOnPanic {
@@ -178,6 +187,8 @@ pub(super) enum Outcome {
         end: SeqNum,
     },
     Done(Reply<()>),
+    /// What a thread of the store itself asked for, which waits.
+    OwnDone(Reply<()>),
     Row(Reply<MetaWrite>, MetaWrite),
 }
 
@@ -275,7 +286,7 @@ impl<'a> Commit<'a> {
                 self.reclaims.insert(log, None);
             }
         }
-        self.outcomes.push(Outcome::Done(done));
+        self.outcomes.push(Outcome::OwnDone(done));
     }
 
     fn relocate(&mut self, Relocation { from, batches, done }: Relocation) {
@@ -284,7 +295,7 @@ impl<'a> Commit<'a> {
             self.large.batches.push((batch.key, Pieces::whole(batch.value)));
             self.large.dead.push(batch.pointer);
         }
-        self.outcomes.push(Outcome::Done(done));
+        self.outcomes.push(Outcome::OwnDone(done));
     }
 
     fn row(&mut self, key: Bytes, value: Option<Bytes>, expected: Version, done: Reply<MetaWrite>) {
@@ -469,8 +480,8 @@ impl Outcome {
         match request {
             Request::Append(Append { log, head, .. }) => Self::Appended { log, end: head.head.tail.seq_num },
             Request::Trim { done, .. } | Request::Delete { done, .. } | Request::Barrier(done) => Self::Done(done),
-            Request::Remove(removal) => Self::Done(removal.done),
-            Request::Move(relocation) => Self::Done(relocation.done),
+            Request::Remove(removal) => Self::OwnDone(removal.done),
+            Request::Move(relocation) => Self::OwnDone(relocation.done),
             Request::Row { done, .. } => Self::Row(done, MetaWrite::Conflict),
         }
     }
@@ -489,12 +500,16 @@ impl Report {
         let failed = |reason| StoreError::Unknown(reason);
         match self {
             Self::Durable(Outcome::Appended { log, end }) => log.sink().durable(end),
-            Self::Durable(Outcome::Done(done)) => answer(done, Ok(())),
+            Self::Durable(Outcome::Done(done) | Outcome::OwnDone(done)) => answer(done, Ok(())),
             Self::Durable(Outcome::Row(done, write)) => answer(done, Ok(write)),
             Self::Failed(Outcome::Appended { log, .. }, reason) => log.sink().failed(failed(reason)),
-            Self::Failed(Outcome::Done(done), reason) => answer(done, Err(failed(reason))),
+            Self::Failed(Outcome::Done(done) | Outcome::OwnDone(done), reason) => answer(done, Err(failed(reason))),
             Self::Failed(Outcome::Row(done, _), reason) => answer(done, Err(failed(reason))),
         }
+    }
+
+    const fn is_to_own_thread(&self) -> bool {
+        matches!(self, Self::Durable(Outcome::OwnDone(_)) | Self::Failed(Outcome::OwnDone(_), _))
     }
 
     /// Instead of telling it: telling another one panicked.
@@ -512,7 +527,7 @@ fn failures(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) -> Vec<R
     let mut told = HashSet::new();
     let untold = outcomes.filter(|outcome| match outcome {
         Outcome::Appended { log, .. } => told.insert(log.number()),
-        Outcome::Done(_) | Outcome::Row(..) => true,
+        Outcome::Done(_) | Outcome::OwnDone(_) | Outcome::Row(..) => true,
     });
     untold.map(|outcome| Report::Failed(outcome, reason.clone())).collect()
 }

@@ -3,6 +3,7 @@
 use std::{fs, io::Write, path::PathBuf};
 
 use super::*;
+use crate::store::disk::format::FrameHead;
 
 /// The files of segments, by their numbers.
 fn files(directory: &Path) -> Vec<(u64, PathBuf)> {
@@ -220,6 +221,45 @@ fn what_is_damaged_is_not_moved_and_harms_nothing_else() {
     assert!(segments.has(SegmentNumber(1)), "what is damaged stays where it is");
     assert!(matches!(stays.read(0), Err(StoreError::Damaged(_))));
     assert_eq!(goes.read(4), Ok(1));
+}
+
+#[test]
+fn a_segment_whose_frames_do_not_add_up_keeps_no_other_from_being_moved() {
+    let disk = OnDisk::create();
+    let segments = disk.store.shared.engine.segments();
+    let (mut goes, mut stays) = (Writer::open(&disk.store, 1), Writer::open(&disk.store, 2));
+    // Six of them fill a segment.
+    (0..5).for_each(|i| drop(goes.append(&large(i)).unwrap()));
+    stays.append(&large(9)).unwrap();
+    let (_, path) = files(disk.directory.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    // A few bytes are left behind the last frame, whose length nothing checks.
+    let last = last_frame(&bytes, segments.usage(SegmentNumber(1)).unwrap().written);
+    let low = last + FrameHead::LEN - 1;
+    assert_ne!(bytes[low] & 31, 0, "a bit that can be taken away");
+    bytes[low] &= !(1 << (bytes[low] & 31).trailing_zeros());
+    fs::write(&path, bytes).unwrap();
+    trim(&goes, 5);
+    (5..8).for_each(|i| drop(goes.append(&large(i)).unwrap()));
+    assert!(segments.has(SegmentNumber(2)));
+    stays.append(&large(9)).unwrap();
+    trim(&goes, goes.head.tail.seq_num.get());
+    eventually("that one is moved", || !segments.has(SegmentNumber(2)));
+    assert!(segments.has(SegmentNumber(1)), "the batch in it is still needed");
+    assert_eq!(stays.read(1), Ok(1));
+}
+
+/// Where the last frame of a segment begins.
+fn last_frame(bytes: &[u8], end: u64) -> usize {
+    let mut at = 0;
+    loop {
+        let head = FrameHead::decode(bytes[at..at + FrameHead::LEN].try_into().unwrap()).unwrap();
+        let next = at + FrameHead::LEN + head.len as usize;
+        if next as u64 >= end {
+            return at;
+        }
+        at = next;
+    }
 }
 
 #[test]
