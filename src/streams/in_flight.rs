@@ -52,13 +52,11 @@ impl InFlight {
 
     /// So many bytes, as soon as it is this session's turn. They must not be more than there are at all.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, bytes: u32) -> Poll<OwnedSemaphorePermit> {
-        let wait = match &self.wait {
-            Some(wait) => wait,
-            None => match self.budget.clone().try_acquire_many_owned(bytes) {
-                Ok(permit) => return Poll::Ready(permit),
-                Err(_) => self.wait.insert(Arc::default()),
-            },
-        };
+        let is_wanted = self.wait.as_ref().is_some_and(|wait| locked(wait).is_wanted());
+        if !is_wanted && let Ok(permit) = self.budget.clone().try_acquire_many_owned(bytes) {
+            return Poll::Ready(permit);
+        }
+        let wait = self.wait.get_or_insert_default();
         let mut waits = locked(wait);
         if let Turn::NotWanted = waits.turn {
             let permit = self.budget.clone().acquire_many_owned(bytes);
@@ -80,6 +78,10 @@ impl InFlight {
 }
 
 impl Wait {
+    const fn is_wanted(&self) -> bool {
+        !matches!(self.turn, Turn::NotWanted)
+    }
+
     /// The session comes for what it waits for.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<OwnedSemaphorePermit> {
         match &mut self.turn {
