@@ -156,6 +156,12 @@ impl World {
         Self::with(StreamsConfig::default()).await
     }
 
+    /// Of inputs of six times 100,000 bytes, one and no second may be in flight.
+    async fn with_room_for_one() -> Self {
+        let memory = MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() };
+        Self::with(StreamsConfig { memory, ..Default::default() }).await
+    }
+
     pub(super) async fn with(config: StreamsConfig) -> Self {
         let store = LateStore::new();
         let clock = Arc::new(ManualClock::at(Timestamp::new(NOW)));
@@ -674,11 +680,7 @@ async fn a_changed_configuration_holds_in_open_sessions() {
 
 #[tokio::test]
 async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
-    let world = World::with(StreamsConfig {
-        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
-        ..Default::default()
-    })
-    .await;
+    let world = World::with_room_for_one().await;
     let mut writer = world.writer().await;
     let large = testing::uniform_input(6, 100_000);
     put(&mut writer, &large);
@@ -692,11 +694,7 @@ async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
 
 #[tokio::test]
 async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
-    let world = World::with(StreamsConfig {
-        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
-        ..Default::default()
-    })
-    .await;
+    let world = World::with_room_for_one().await;
     let large = testing::uniform_input(6, 100_000);
     let (mut first, mut waiting, mut last) = (world.writer().await, world.writer().await, world.writer().await);
     put(&mut first, &large);
@@ -711,11 +709,7 @@ async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_nobody_polls_keeps_no_bytes_from_others() {
     // A client that takes no acks: its session is not polled until it does, perhaps never.
-    let world = World::with(StreamsConfig {
-        memory: MemoryShares { appends: 2 * 1024 * 1024, ..Default::default() },
-        ..Default::default()
-    })
-    .await;
+    let world = World::with_room_for_one().await;
     let large = testing::uniform_input(6, 100_000);
     let (mut first, mut stalled, mut last) = (world.writer().await, world.writer().await, world.writer().await);
     put(&mut first, &large);
