@@ -165,6 +165,29 @@ async fn a_session_that_fails_over_http1() {
 }
 
 #[tokio::test]
+async fn a_session_whose_request_breaks_off_over_http1() {
+    // s2s.md §3.4: what came is acknowledged, and that it was not all is told, although no frame was cut in half.
+    let gateway = Gateway::start().await;
+    provision(&mut http1(&gateway).await).await;
+    for rubbish in [&b"no length\r\n"[..], b"ffffffffffffffffff\r\n"] {
+        let mut connection = http1(&gateway).await;
+        connection.send_head("POST", &records_path("orders"), &[IN_BASIN, S2S, CHUNKED]).await;
+        let mut session = Frames::of(connection).await;
+        session.connection.send_chunk(&input(["x"])).await;
+        session.ack().await;
+        session.connection.send(rubbish).await;
+        match session.next().await {
+            Some(Frame::Terminal(terminal)) => {
+                let body: serde_json::Value = serde_json::from_slice(&terminal.body).unwrap();
+                assert_eq!((terminal.status, &body["code"]), (400, &serde_json::json!("bad_frame")));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(session.next().await, None);
+    }
+}
+
+#[tokio::test]
 async fn clients_that_vanish_over_http1_and_tls() {
     for (gateway, over_tls) in [(Gateway::start().await, false), (Setup::tls().start().await, true)] {
         let connect = async || -> Http1<Box<dyn Io>> {
