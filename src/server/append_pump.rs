@@ -132,10 +132,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Chunks for 
         }
         let phase = self.drain.poll(cx);
         if phase == Phase::Ending && self.session.is_open() {
-            self.refuse(ApiError::new(
-                ErrorCode::ServerDraining,
-                "the server stops; send what is not acknowledged again",
-            ));
+            self.refuse(errors::draining("send what is not acknowledged again"));
         }
         if let Some(ended) = self.guard.poll_end(cx)
             && self.session.is_open()

@@ -93,6 +93,11 @@ impl From<UsageError> for ApiError {
     }
 }
 
+/// What the server's stop is to whom it ends; `advice` says what to do instead. Nothing happened that was not told.
+pub(super) fn draining(advice: &str) -> ApiError {
+    ApiError::new(ErrorCode::ServerDraining, format!("the server stops; {advice}"))
+}
+
 /// What an input that could not be read is to a client; `malformed` is the code for bytes that do not decode.
 pub(super) fn input_error(error: InputError, malformed: ErrorCode) -> ApiError {
     let code = match error {

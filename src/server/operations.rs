@@ -328,6 +328,7 @@ impl Gateway {
             biased;
             ended = identity::ended(parts), if waits => return Err(ended.into()),
             found = self.streams.read(stream, key.as_ref(), read) => found?,
+            () = self.drain.ending(), if waits => return Err(errors::draining("go on reading elsewhere").into()),
         };
         let (slices, tail) = records_of(found);
         Ok(match accept {
