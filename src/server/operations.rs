@@ -2,7 +2,10 @@
 //!
 //! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, existence.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Response, StatusCode, request::Parts};
+use tokio::time::timeout;
 
 use super::{
     Gateway,
@@ -32,6 +35,10 @@ use crate::{
         params::{self, SessionQuery},
     },
 };
+
+/// How long a single append waits for its turn. Clients give up after five seconds and send it again; until then they shall
+/// know that it did not happen (`http.md` §9).
+const ADMITTED_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
@@ -305,8 +312,12 @@ impl Gateway {
         identity::of(parts)?.operations().permit_commands(&input.batch)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
-        let ack = session.append(&input).await?;
+        let mut session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
+        if timeout(ADMITTED_WITHIN, session.admit(&input)).await.is_err() {
+            let error = "too much is waiting to become durable; nothing was appended, send this again";
+            return Err(ApiError::new(ErrorCode::RateLimited, error).into());
+        }
+        let ack = session.acknowledged().await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
