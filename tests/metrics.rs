@@ -4,6 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use s2_sdk::{
     S2,
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
-    peer::{BASIN, Peer, any_request, input, records_path, stream_path},
+    peer::{BASIN, Peer, any_request, basin_request, input, records_path, stream_path},
 };
 
 /// A midnight.
@@ -112,8 +113,13 @@ async fn appends_and_reads_are_counted() {
         session.expect_records(3).await;
         session.expect_end().await;
     }
+    for _ in 0..2 {
+        let path = format!("{}?seq_num=0&count=3", records_path("orders"));
+        let events = basin_request("GET", &path).header("accept", "text/event-stream").body(Bytes::new()).unwrap();
+        assert_eq!(world.peer.call(events).await.status(), 200);
+    }
     assert_eq!(world.basin("read-ops").await, named(&[("streaming", 1), ("unary", 2)]));
-    assert_eq!(world.basin("read-throughput").await, named(&[("read", 8 * ONE)]));
+    assert_eq!(world.basin("read-throughput").await, named(&[("read", 14 * ONE)]));
 }
 
 #[tokio::test]

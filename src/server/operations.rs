@@ -297,7 +297,7 @@ impl Gateway {
         let read = resumes.map_or(read, |id| id.resume(read));
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.read_session(stream, key.as_ref(), &read).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), &read).await?.over(request::connection(parts));
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
         let open = self.telemetry.session(SessionKind::Read);
         let request = SseRequest { format, resumes };
