@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
+//! | `socket` | what the system is told about them |
 //! | `gather` | what the sessions of a connection write, in one system call |
 //! | `page_cache` | pages compressed for one reader, for the next |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
@@ -44,6 +45,7 @@ mod request;
 mod request_body;
 mod respond;
 mod route;
+mod socket;
 mod sse_pump;
 mod tls;
 mod tokens;
