@@ -26,7 +26,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use self::support::{
     Gateway, Setup,
     http1::Http1,
-    peer::{BASIN, Peer, frame, input, records_path, settings, stream_path, until, within},
+    peer::{BASIN, Peer, any_request, frame, input, records_path, settings, stream_path, until, within},
 };
 
 const S2S: (&str, &str) = ("content-type", "s2s/proto");
@@ -267,6 +267,25 @@ async fn unary_calls_share_a_connection_over_http1() {
     assert_eq!(unary(&mut connection, "DELETE", "/v1/nowhere", "").await.0, 404);
     assert_eq!(unary(&mut connection, "PATCH", &records_path("orders"), "").await.0, 405);
     assert_eq!(gateway.metric("s2s_connections_open"), 1.0);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_head_gets_no_body() {
+    // RFC 9110 §9.3.2; to HTTP/2 peers a body would be a broken stream.
+    let gateway = Gateway::start().await;
+    let mut peer = Peer::connect(&gateway).await;
+    for (path, status) in [("/health", 200), ("/metrics", 200), ("/v1/basins", 405), ("/nowhere", 404)] {
+        let reply = peer.call(any_request("HEAD", path).body(Bytes::new()).unwrap()).await;
+        assert_eq!((reply.status(), reply.body.len()), (status, 0), "{path}");
+        let mut connection = http1(&gateway).await;
+        connection.send_head("HEAD", path, &[("connection", "close")]).await;
+        let head = connection.head().await;
+        assert_eq!(head.status, status, "{path}");
+        assert!(connection.closed().await.is_empty(), "{path}");
+        let len = |text: Option<&str>| text.and_then(|text| text.parse::<usize>().ok()).unwrap();
+        assert!(len(reply.header("content-length")) > 0, "of what GET would have got");
+        assert!(len(head.fields.get("content-length").map(String::as_str)) > 0);
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ mod tokens;
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use self::{
@@ -108,6 +108,10 @@ impl Gateway {
         }
         let response = response.unwrap_or_else(|refused| self.refuse(refused));
         let response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let response = match parts.method {
+            Method::HEAD => respond::head_of(response),
+            _ => response,
+        };
         let mut response = respond::counted(response, self.streams.session_memory());
         self.cors.mark(&parts.headers, &mut response);
         Ok(response)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 
 use super::{body::Body, route::NoRoute};
 use crate::{
@@ -158,6 +159,16 @@ pub(super) fn compressed(mut response: Response<Body>, accepted: Compression) ->
         Err(_) => *whole = plain.into(),
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// What of a response answers HEAD: all but the body. Over HTTP/1.1 the body would be left out anyway; over HTTP/2 it
+/// would go out, and break the stream.
+pub(super) fn head_of(mut response: Response<Body>) -> Response<Body> {
+    let body = std::mem::replace(response.body_mut(), Body::EMPTY);
+    if let Some(len) = body.size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
+    }
     response
 }
 
