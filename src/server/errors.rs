@@ -10,12 +10,6 @@ use crate::{
     wire::InputError,
 };
 
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        api_error(failure)
-    }
-}
-
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         ApiError::new(ErrorCode::PermissionDenied, denied.to_string())

@@ -17,6 +17,7 @@ use http::{HeaderMap, header, request::Parts};
 use super::{Gateway, route::Route};
 use crate::{
     auth::{Identity, IdentityWatch, Standing},
+    streams::Failure,
     types::{
         ApiError, AppendInput, BasinInfo, BasinName, BasinNamePart, ErrorCode, NameError, Operation, Operations, Page,
         ResourceSet, StreamInfo, StreamName, StreamNamePart,
@@ -148,6 +149,16 @@ fn too_long(code: ErrorCode, error: &NameError) -> ApiError {
 /// A stream as it is shown to who asks.
 pub(super) fn shown_stream(parts: &Parts, info: StreamInfo) -> Result<StreamInfo, ApiError> {
     Ok(StreamInfo { name: of(parts)?.shown_stream(info.name), ..info })
+}
+
+/// A failure as it is told to who asks, who may have another name for the stream in it.
+pub(super) fn shown_failure(parts: &Parts, failure: Failure) -> Failure {
+    let Ok(who) = of(parts) else { return failure };
+    match failure {
+        Failure::StreamNotFound(basin, stream) => Failure::StreamNotFound(basin, who.shown_stream(stream)),
+        Failure::StreamExists(basin, stream) => Failure::StreamExists(basin, who.shown_stream(stream)),
+        failure => failure,
+    }
 }
 
 /// A page of streams as it is shown to who asks.
