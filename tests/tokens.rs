@@ -353,6 +353,12 @@ async fn listings_show_only_what_is_reached() {
     assert_names(&gone.get("/v1/streams").await, "streams", &[], false);
     let mut none = world.bearer("none", scope(json!({ "exact": "" }))).await;
     assert_names(&none.get("/v1/streams").await, "streams", &[], false);
+
+    // A basin that they reach and that is not there is not there, however little of it they would see.
+    for bearer in [&mut some, &mut one, &mut none] {
+        let request = any_request("GET", "/v1/streams").header("s2-basin", "my-basin-099");
+        bearer.call(request.body(Bytes::new()).unwrap()).await.assert_error(404, "basin_not_found");
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::{
     streams::{Access, BasinWish, ReadEvent},
     telemetry::{self, MemoryUse, SessionKind},
     types::{
-        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Page, Position, Provision, ReadRequest,
+        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Position, Provision, ReadRequest,
         StreamName,
     },
     wire::{
@@ -131,10 +131,8 @@ struct Place {
 impl Gateway {
     async fn list_basins(&self, parts: &Parts) -> Answer {
         let reached = identity::reached_basins(parts, params::list_basins(parts.uri.query())?)?;
-        let mut page = match reached.list() {
-            Some(list) => self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?,
-            None => Page::EMPTY,
-        };
+        let list = &reached.list;
+        let mut page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
         page.entries = page.entries.into_iter().map(|info| self.with_location(info)).collect();
         Ok(respond::json(StatusCode::OK, json::encode_basins(&reached.told(page, basin_name))))
     }
@@ -179,10 +177,8 @@ impl Gateway {
     async fn list_streams(&self, parts: &Parts) -> Answer {
         let basin = identity::reached_basin(parts, self.basin(parts)?)?;
         let reached = identity::reached_streams(parts, params::list_streams(parts.uri.query())?)?;
-        let page = match reached.list() {
-            Some(list) => self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?,
-            None => Page::EMPTY,
-        };
+        let list = &reached.list;
+        let page = self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?;
         let page = identity::shown_streams(parts, reached.told(page, stream_name))?;
         Ok(respond::json(StatusCode::OK, json::encode_streams(&page)))
     }
