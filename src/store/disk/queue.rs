@@ -135,9 +135,18 @@ struct Waiting {
     writer: WriterState,
 }
 
+/// What the writer is to do next.
+pub(super) enum Next {
+    /// To write these at once; nothing, when there was nothing for a while.
+    Write(Vec<Request>),
+    /// To tell these that nothing is written any more, for this reason.
+    Fail(Vec<Request>, Arc<str>),
+    End,
+}
+
 /// ```text
-/// Open ──► Closed     takes no more, what waits is written
-///   └────► Failed     takes no more, nothing is written
+/// Open ─┬─────────────┬─► Failed     takes no more, nothing is written
+///       └─► Closed ───┘              takes no more, what waits is written
 /// ```
 #[derive(Default)]
 enum Phase {
@@ -222,12 +231,13 @@ impl Queue {
         }
     }
 
-    /// From now on takes no more requests, for this reason; those that wait.
-    pub(super) fn fail(&self, reason: Arc<str>) -> VecDeque<Request> {
+    /// From now on takes no more requests, for this reason, and has those that wait told so, by the writer: in their turn,
+    /// after what it still has to tell. If there was a reason before, that stays.
+    pub(super) fn fail(&self, reason: Arc<str>) {
         let mut waiting = self.lock();
-        waiting.phase = Phase::Failed(reason);
-        waiting.bytes = 0;
-        mem::take(&mut waiting.requests)
+        if !waiting.has_failed() {
+            waiting.phase = Phase::Failed(reason);
+        }
     }
 
     /// Tells the writer to end when it has written what waits.
@@ -237,24 +247,27 @@ impl Queue {
         self.came.notify_one();
     }
 
-    /// The requests for one write, as soon as there are any; an empty one when there were none for a while, and none when
-    /// the writer is to end.
-    pub(super) fn take(&self) -> Option<VecDeque<Request>> {
+    /// Waits for requests, or for the end; for a while only, if something could be written.
+    pub(super) fn next(&self) -> Next {
         let mut waiting = self.lock();
         let mut idle = false;
         while waiting.requests.is_empty() {
             if waiting.writer == WriterState::Ending {
-                return None;
+                return Next::End;
             }
             if idle && !waiting.has_failed() {
                 waiting.writer = WriterState::Busy;
-                return Some(VecDeque::new());
+                return Next::Write(Vec::new());
             }
             waiting.writer = WriterState::Waiting;
             let (woken, timeout) = self.came.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
             (waiting, idle) = (woken, timeout.timed_out());
         }
-        Some(waiting.take_for_one_write())
+        let requests = waiting.take_for_one_write();
+        match &waiting.phase {
+            Phase::Failed(reason) => Next::Fail(requests, reason.clone()),
+            Phase::Open | Phase::Closed => Next::Write(requests),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -274,10 +287,10 @@ impl Waiting {
         }
     }
 
-    fn take_for_one_write(&mut self) -> VecDeque<Request> {
+    fn take_for_one_write(&mut self) -> Vec<Request> {
         if self.bytes <= WRITE_BYTES {
             self.bytes = 0;
-            return mem::take(&mut self.requests);
+            return mem::take(&mut self.requests).into();
         }
         let mut bytes = 0;
         let over = self.requests.iter().position(|request| {
@@ -287,7 +300,7 @@ impl Waiting {
         let rest = self.requests.split_off(over.map_or(self.requests.len(), |last| last + 1));
         let taken = mem::replace(&mut self.requests, rest);
         self.bytes -= taken.iter().map(Request::bytes).sum::<usize>();
-        taken
+        taken.into()
     }
 }
 
