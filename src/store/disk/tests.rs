@@ -1,6 +1,7 @@
 //! The store contract on disk, and what is this store's own: reopening, damage, space, removal.
 
 mod model;
+mod on_runtime;
 mod segments;
 mod telling;
 
