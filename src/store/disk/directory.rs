@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/format   "s2s-gateway log 2\n"   written first, and only once
 //! DIR/lock     held locked by the process that uses the directory
-//! DIR/log/     the database, and in `segments` the large batches
+//! DIR/log/     the database, and in its `segments` the large batches
 //! ```
 
 use std::{

@@ -9,8 +9,8 @@
 //!  read, seek, get, scan ─► readers: threads that look at what is durable
 //! ```
 //!
-//! * After a failed write or sync nothing is written any more: what the disk then holds is known only after the next
-//!   start.
+//! * After a failed write or sync, or a panic, nothing is written any more: what the disk then holds is known only after
+//!   the next start. Everyone who waits is told so.
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
 //! * Opening reads no batch: a stream's head, and the key of its last batch, are read when the stream is opened.
 
@@ -74,7 +74,7 @@ pub struct DiskStore {
     table: DiskTable,
     reclaim: Arc<Reclaim>,
     deletions: Arc<Deletions>,
-    /// The writer, and what removes in the background.
+    /// The writer, and those that remove and give back in the background.
     threads: Vec<JoinHandle<()>>,
     directory: DataDirectory,
 }
@@ -109,7 +109,8 @@ impl DiskStore {
     /// Opens the store in `path`, made if it is not there. Of `memory` it takes the shares for what is read often and for
     /// what is not yet moved to its place.
     ///
-    /// Takes as long as reading the journal, of bounded size, whatever the store holds.
+    /// Takes as long as reading the journal, of bounded size, and looking at the length of each segment, whatever else the
+    /// store holds.
     pub fn open(path: &Path, memory: MemoryShares) -> Result<Self, OpenError> {
         let sizes = SegmentSizes::default();
         Self::open_with(path, memory, sizes, |directory, engine| space::of_file_system(directory, engine))
