@@ -23,6 +23,7 @@ mod file_names;
 mod format;
 mod hashing;
 mod journal;
+mod last_end;
 mod log;
 mod queue;
 mod readers;
@@ -50,6 +51,7 @@ use self::{
     directory::DataDirectory,
     engine::{Engine, EngineError},
     format::{LogNumber, StoredHead},
+    last_end::LastEnd,
     log::{DiskLog, Log, Registry},
     queue::{Queue, Request},
     readers::Readers,
@@ -127,11 +129,18 @@ impl DiskStore {
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
         let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
+        let last_end = LastEnd::find(&engine, directory.end()).map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
-        Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
+        Self::start(engine, directory, probe, last, last_end).map_err(|error| failed(error.to_string()))
     }
 
-    fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
+    fn start(
+        engine: Arc<Engine>,
+        directory: DataDirectory,
+        probe: Probe,
+        last: u64,
+        last_end: LastEnd,
+    ) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
         let deletions = Arc::new(Deletions::of(&directory.database()));
         let space = Arc::new(Space::new(probe)?);
@@ -161,6 +170,7 @@ impl DiskStore {
             segments: SegmentWriter::new(engine.segments().clone()),
             journals: engine.journals(),
             noted_number: last,
+            last_end,
             reports: writer::reports(queue.clone()),
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.

@@ -203,6 +203,11 @@ impl Queue {
         self.lock().phase.check()
     }
 
+    /// Whether nothing is written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().has_failed()
+    }
+
     /// Puts `request` behind all others, if requests are taken.
     pub(super) fn push(&self, request: Request) -> Result<(), StoreError> {
         let waiting = self.lock();

@@ -1,5 +1,6 @@
 //! The store contract on disk, and what is this store's own: reopening, damage, space, removal.
 
+mod last_end;
 mod model;
 mod on_runtime;
 mod segments;

@@ -28,6 +28,7 @@ use super::{
     engine::{Engine, EngineError, Look, Writing},
     format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead, Usage},
     hashing::BuildIdHasher,
+    last_end::LastEnd,
     log::Log,
     queue::{Append, Moves, Next, Progress, Queue, Relocation, Removal, Reply, Request, Value},
     reclaim::Reclaim,
@@ -71,6 +72,7 @@ pub(super) struct Writer {
     pub(super) journals: usize,
     /// The last number that is written down as given.
     pub(super) noted_number: u64,
+    pub(super) last_end: LastEnd,
     pub(super) reports: Reports<Report>,
 }
 
@@ -99,8 +101,16 @@ impl Writer {
                 Next::Fail(requests, reason) => {
                     self.report_failed(requests.into_iter().map(Outcome::unwritten), &reason)
                 }
-                Next::End => return,
+                Next::End => return self.note_end(),
             }
+        }
+    }
+
+    fn note_end(&self) {
+        if !self.queue.has_failed()
+            && let Err(error) = self.last_end.note(&self.engine)
+        {
+            tracing::warn!(%error, "the end of what was written is not noted");
         }
     }
 
