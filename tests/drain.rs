@@ -205,16 +205,28 @@ async fn who_does_not_listen_is_left() {
     let mut silent = RawPeer::connect(&gateway).await;
     silent.send(&raw::frame(raw::PING, 0, 0, &[0; 8])).await;
     let _before_its_preface = TcpStream::connect(gateway.address).await.unwrap();
-    let polls = basin_request("GET", &format!("{}?seq_num=1&wait=60", records_path("orders"))).body(()).unwrap();
-    let long_poll = peer.open(polls, true).await;
     peer.ping().await;
 
     let began = Instant::now();
     within(gateway.stop()).await;
     let took = began.elapsed();
     assert!(took >= SHORT && took < SHORT + LAST_FRAMES + Duration::from_secs(1), "{took:?}");
-    assert!(within(long_poll.response).await.is_err());
     assert_ne!(deaf.closed().await, Reason::PROTOCOL_ERROR);
+}
+
+#[tokio::test]
+async fn who_waits_for_records_at_the_deadline_is_told() {
+    let (gateway, mut peer) = gateway_that_drains(SHORT).await;
+    let wait = basin_request("GET", &format!("{}?seq_num=0&wait=60", records_path("orders"))).body(()).unwrap();
+    let long_poll = peer.open(wait, true).await;
+    peer.ping().await;
+    let began = Instant::now();
+    within(gateway.stop()).await;
+    let reply = long_poll.answered().await.reply().await;
+    reply.assert_error(503, "server_draining");
+    assert!(reply.header("retry-after-ms").is_some());
+    let took = began.elapsed();
+    assert!(took >= SHORT && took < SHORT + LAST_FRAMES, "nothing is left to be waited for: {took:?}");
 }
 
 #[tokio::test]

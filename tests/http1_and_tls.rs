@@ -26,7 +26,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use self::support::{
     Gateway, Setup,
     http1::Http1,
-    peer::{BASIN, Peer, frame, input, records_path, settings, stream_path, until, within},
+    peer::{BASIN, Peer, any_request, frame, input, records_path, settings, stream_path, until, within},
 };
 
 const S2S: (&str, &str) = ("content-type", "s2s/proto");
@@ -165,6 +165,29 @@ async fn a_session_that_fails_over_http1() {
 }
 
 #[tokio::test]
+async fn a_session_whose_request_breaks_off_over_http1() {
+    // s2s.md §3.4: what came is acknowledged, and that it was not all is told, although no frame was cut in half.
+    let gateway = Gateway::start().await;
+    provision(&mut http1(&gateway).await).await;
+    for rubbish in [&b"no length\r\n"[..], b"ffffffffffffffffff\r\n"] {
+        let mut connection = http1(&gateway).await;
+        connection.send_head("POST", &records_path("orders"), &[IN_BASIN, S2S, CHUNKED]).await;
+        let mut session = Frames::of(connection).await;
+        session.connection.send_chunk(&input(["x"])).await;
+        session.ack().await;
+        session.connection.send(rubbish).await;
+        match session.next().await {
+            Some(Frame::Terminal(terminal)) => {
+                let body: serde_json::Value = serde_json::from_slice(&terminal.body).unwrap();
+                assert_eq!((terminal.status, &body["code"]), (400, &serde_json::json!("bad_frame")));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(session.next().await, None);
+    }
+}
+
+#[tokio::test]
 async fn clients_that_vanish_over_http1_and_tls() {
     for (gateway, over_tls) in [(Gateway::start().await, false), (Setup::tls().start().await, true)] {
         let connect = async || -> Http1<Box<dyn Io>> {
@@ -244,6 +267,25 @@ async fn unary_calls_share_a_connection_over_http1() {
     assert_eq!(unary(&mut connection, "DELETE", "/v1/nowhere", "").await.0, 404);
     assert_eq!(unary(&mut connection, "PATCH", &records_path("orders"), "").await.0, 405);
     assert_eq!(gateway.metric("s2s_connections_open"), 1.0);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_head_gets_no_body() {
+    // RFC 9110 §9.3.2; to HTTP/2 peers a body would be a broken stream.
+    let gateway = Gateway::start().await;
+    let mut peer = Peer::connect(&gateway).await;
+    for (path, status) in [("/health", 200), ("/metrics", 200), ("/v1/basins", 405), ("/nowhere", 404)] {
+        let reply = peer.call(any_request("HEAD", path).body(Bytes::new()).unwrap()).await;
+        assert_eq!((reply.status(), reply.body.len()), (status, 0), "{path}");
+        let mut connection = http1(&gateway).await;
+        connection.send_head("HEAD", path, &[("connection", "close")]).await;
+        let head = connection.head().await;
+        assert_eq!(head.status, status, "{path}");
+        assert!(connection.closed().await.is_empty(), "{path}");
+        let len = |text: Option<&str>| text.and_then(|text| text.parse::<usize>().ok()).unwrap();
+        assert!(len(reply.header("content-length")) > 0, "of what GET would have got");
+        assert!(len(head.fields.get("content-length").map(String::as_str)) > 0);
+    }
 }
 
 #[tokio::test]

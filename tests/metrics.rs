@@ -4,6 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use s2_sdk::{
     S2,
@@ -16,14 +17,15 @@ use s2_sdk::{
     },
 };
 use s2s_gateway::{
+    auth::AuthConfig,
     clock::{Clock, ManualClock, SystemClock},
-    types::{LocationName, Timestamp, epoch_seconds},
+    types::{LocationName, Secret, Timestamp, epoch_seconds},
 };
 use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
-    peer::{BASIN, Peer, any_request, input, records_path, stream_path},
+    peer::{BASIN, Peer, any_request, basin_request, input, records_path, stream_path},
 };
 
 /// A midnight.
@@ -112,8 +114,32 @@ async fn appends_and_reads_are_counted() {
         session.expect_records(3).await;
         session.expect_end().await;
     }
+    for _ in 0..2 {
+        let path = format!("{}?seq_num=0&count=3", records_path("orders"));
+        let events = basin_request("GET", &path).header("accept", "text/event-stream").body(Bytes::new()).unwrap();
+        assert_eq!(world.peer.call(events).await.status(), 200);
+    }
     assert_eq!(world.basin("read-ops").await, named(&[("streaming", 1), ("unary", 2)]));
-    assert_eq!(world.basin("read-throughput").await, named(&[("read", 8 * ONE)]));
+    assert_eq!(world.basin("read-throughput").await, named(&[("read", 14 * ONE)]));
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_not_counted() {
+    let mut setup = Setup::default();
+    setup.server.auth = AuthConfig::On { root: Some(Secret::new("root-secret").unwrap()) };
+    let gateway = setup.start().await;
+    let mut anybody = Peer::connect(&gateway).await;
+    let mut operator = Peer::connect(&gateway).await.bearing("root-secret");
+    for _ in 0..3 {
+        anybody.get("/v1/basins").await.assert_error(401, "authn");
+    }
+    assert_eq!(operator.get("/v1/locations").await.status(), 200);
+    gateway.streams.usage().flush().await.unwrap();
+    let now = now();
+    let reply = operator.get(&format!("/v1/metrics?set=account-ops&start={}&end={now}", now - 60)).await.json();
+    let series = reply["values"].as_array().unwrap().iter();
+    let counted: Vec<_> = series.map(|series| &series["accumulation"]["name"]).collect();
+    assert_eq!(counted, ["list-locations"]);
 }
 
 #[tokio::test]

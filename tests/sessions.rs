@@ -604,6 +604,34 @@ mod reading {
     }
 
     #[tokio::test]
+    async fn a_reader_that_catches_up_is_told_when_it_is_at_the_tail() {
+        // clients.md: Python waits for a `tail` that abuts a batch's last record, also while catching up.
+        let (_gateway, mut peer) = gateway_with(&["orders"]).await;
+        let mut writer = peer.append_session("orders").await;
+        for tail in [1000, 1001] {
+            // A whole page, which readers share when it is compressed; then one more record behind it.
+            writer.send(input(vec![vec![b'x'; 100]; if tail == 1000 { 1000 } else { 1 }]));
+            writer.expect_ack().await;
+            for coding in ["identity", "gzip", "zstd"] {
+                let mut reader = peer
+                    .read_session_with("orders", &format!("seq_num=0&count={tail}"), &[("accept-encoding", coding)])
+                    .await;
+                let mut next = 0;
+                while next < tail {
+                    let batch = reader.expect_batch().await;
+                    next += batch.records.len() as u64;
+                    let told = batch.tail.map(|told| told.seq_num.get());
+                    match next == tail {
+                        true => assert_eq!(told, Some(tail), "{coding}"),
+                        false => assert!(told.is_none_or(|told| told == tail), "{coding}: {told:?}"),
+                    }
+                }
+                reader.expect_end().await;
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn trimmed_records_are_passed_over() {
         // data-plane.md §5
         let (_gateway, mut peer) = gateway_with(&["orders"]).await;

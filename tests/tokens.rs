@@ -353,6 +353,12 @@ async fn listings_show_only_what_is_reached() {
     assert_names(&gone.get("/v1/streams").await, "streams", &[], false);
     let mut none = world.bearer("none", scope(json!({ "exact": "" }))).await;
     assert_names(&none.get("/v1/streams").await, "streams", &[], false);
+
+    // A basin that they reach and that is not there is not there, however little of it they would see.
+    for bearer in [&mut some, &mut one, &mut none] {
+        let request = any_request("GET", "/v1/streams").header("s2-basin", "my-basin-099");
+        bearer.call(request.body(Bytes::new()).unwrap()).await.assert_error(404, "basin_not_found");
+    }
 }
 
 #[tokio::test]
@@ -428,6 +434,28 @@ async fn a_tenant_says_and_sees_names_without_its_prefix() {
     world.operator.get(&stream_path("a")).await;
     assert_ne!(world.operator.get(&stream_path("tenant/old")).await.status(), 200);
     assert_eq!(world.operator.get(&stream_path("a")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_tenant_is_told_of_errors_in_its_own_names() {
+    // control-plane.md §7.5: the prefix is in no response.
+    let mut world = World::with(&["tenant/mine"]).await;
+    let mut tenant = world.tenant().await;
+    let create = json!({ "stream": "mine" }).to_string();
+    for (reply, status, code, name) in [
+        (tenant.get(&stream_path("gone")).await, 404, "stream_not_found", "\"gone\""),
+        (tenant.json("POST", &records_path("gone"), records("x")).await, 404, "stream_not_found", "\"gone\""),
+        (tenant.json("POST", "/v1/streams", create).await, 409, "resource_already_exists", "\"mine\""),
+    ] {
+        reply.assert_error(status, code);
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(name) && !message.contains("tenant"), "{message}");
+    }
+    let refused = tenant.open(session_request("POST", &records_path("gone")), false).await.answered().await;
+    let message = refused.reply().await.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("\"gone\""), "{message}");
+    let to_the_operator = world.operator.get(&stream_path("tenant/gone")).await.json();
+    assert!(to_the_operator["message"].as_str().unwrap().contains("\"tenant/gone\""), "{to_the_operator}");
 }
 
 #[tokio::test]

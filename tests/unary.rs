@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
+    late_store::LateStore,
     peer::{
-        BASIN, Peer, Reply, any_request, basin_request, message, records_path, settings, stream_path, until, within,
+        BASIN, Peer, Reply, any_request, basin_request, input, message, records_path, settings, stream_path, until,
+        within,
     },
 };
 
@@ -789,4 +791,34 @@ async fn responses_that_nobody_takes_count_as_memory() {
     drop(waiting);
     stalls.hang_up().await;
     until(|| used() == 0).await;
+}
+
+#[tokio::test]
+async fn a_single_append_waits_no_longer_than_its_client() {
+    // http.md §9: clients send it again after five seconds, and then it must not have happened.
+    let mut setup = Setup::default();
+    setup.streams.memory.appends = 2 * 1024 * 1024;
+    let store = LateStore::new();
+    let gateway = setup.start_over(store.clone()).await;
+    let mut peer = Peer::connect(&gateway).await;
+    peer.provision(&["orders"]).await;
+    let mut session = peer.append_session("orders").await;
+    session.send(input(vec![vec![b'x'; 100_000]; 6]));
+    until(|| store.held() == 1).await;
+
+    let append = any_request("POST", &records_path("orders")).header("s2-basin", BASIN).header("content-type", JSON);
+    let mut waiting = peer.open(append.body(()).unwrap(), false).await;
+    let body = json!({ "records": [{ "body": "x".repeat(600_000) }] }).to_string();
+    waiting.sending.send_data(body.into(), true).unwrap();
+    let came_in = "s2s_requests_total{operation=\"append\"}";
+    until(|| gateway.metric(came_in) > 1.0).await;
+    // From here on time passes when nobody has anything to do.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    waiting.answered().await.reply().await.assert_error(429, "rate_limited");
+    assert!(began.elapsed().as_secs() < 5);
+    tokio::time::resume();
+    store.release();
+    assert_eq!(session.expect_acked().await, (0, 6));
+    assert_eq!((store.held(), peer.tail("orders").await), (0, 6));
 }

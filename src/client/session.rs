@@ -3,16 +3,17 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use super::{ClientError, ProtocolError, connection::lost};
 use crate::{
+    clock,
     types::limits::MAX_FRAME_MESSAGE,
     wire::{self, Advice, Frame, FrameBuffer},
 };
@@ -85,13 +86,13 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// Begins to measure.
     pub(super) fn new(patience: Duration) -> Self {
-        let now = Instant::now();
-        Self { patience, last_sign: now, sleep: Box::pin(sleep_until(now + patience)) }
+        let now = clock::instant();
+        Self { patience, last_sign: now, sleep: Box::pin(sleep_until((now + patience).into())) }
     }
 
     /// Something was heard, or there is nothing to be heard yet.
     pub(super) fn touch(&mut self) {
-        self.last_sign = Instant::now();
+        self.last_sign = clock::instant();
     }
 
     /// Ready when nothing was heard for as long as it is patient.
@@ -99,10 +100,10 @@ impl Watchdog {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
             let due = self.last_sign + self.patience;
-            if due <= Instant::now() {
+            if due <= clock::instant() {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(due);
+            self.sleep.as_mut().reset(due.into());
         }
     }
 }
@@ -117,11 +118,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_from_the_last_sign() {
-        let start = Instant::now();
+        let start = clock::instant();
         let mut watchdog = Watchdog::new(20 * SECOND);
         tokio::time::advance(15 * SECOND).await;
         watchdog.touch();
         poll_fn(|cx| watchdog.poll_silence(cx)).await;
-        assert_eq!(start.elapsed().as_secs(), 35);
+        assert_eq!(clock::instant().duration_since(start).as_secs(), 35);
     }
 }

@@ -11,6 +11,8 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Display,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -50,7 +52,7 @@ const NOT_COUNTED: usize = 4 * 1024;
 
 /// An append session between a request body and a response body.
 pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
-    request: Option<B>,
+    request: Rest<B>,
     frames: FrameBuffer,
     session: AppendSession,
     /// Decoded, and waiting for room in the process's byte budget.
@@ -72,6 +74,14 @@ pub(super) struct AppendPump<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     _open: OpenGuard,
 }
 
+/// What of a request is still to come.
+enum Rest<B> {
+    More(B),
+    Nothing,
+    /// It broke off, for this reason, before its end came.
+    Lost(String),
+}
+
 /// Counted for itself and told once a wake-up: what all sessions count together is written by all processors.
 #[derive(Default)]
 struct CameIn {
@@ -79,7 +89,7 @@ struct CameIn {
     bytes: usize,
 }
 
-impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
+impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<B> {
     pub(super) fn new(
         request: B,
         session: AppendSession,
@@ -91,7 +101,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     ) -> Self {
         Self {
             held: Held::nothing_of(memory),
-            request: Some(request),
+            request: Rest::More(request),
             frames: FrameBuffer::new(),
             session,
             waiting: None,
@@ -112,7 +122,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
+impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Chunks for AppendPump<B> {
     type Chunk = FrameBuf;
 
     /// The frames that are ready, in one piece; nothing more when the session is over.
@@ -122,10 +132,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
         }
         let phase = self.drain.poll(cx);
         if phase == Phase::Ending && self.session.is_open() {
-            self.refuse(ApiError::new(
-                ErrorCode::ServerDraining,
-                "the server stops; send what is not acknowledged again",
-            ));
+            self.refuse(errors::draining("send what is not acknowledged again"));
         }
         if let Some(ended) = self.guard.poll_end(cx)
             && self.session.is_open()
@@ -161,7 +168,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
+impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<B> {
     /// Admits what has arrived.
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> Intake {
         // One time for all inputs of a wake-up: they had come in before it.
@@ -193,7 +200,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     }
 
     fn tell_what_came_in(&mut self) {
-        let CameIn { frames, bytes } = std::mem::take(&mut self.untold);
+        let CameIn { frames, bytes } = mem::take(&mut self.untold);
         if bytes > 0 {
             self.telemetry.received(frames, bytes);
         }
@@ -213,10 +220,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
             }
             match self.poll_request(cx) {
                 Poll::Ready(Some(chunk)) => self.frames.push(chunk),
-                Poll::Ready(None) => {
-                    let end = self.frames.finish().map_err(bad_frame);
-                    return Poll::Ready(end.map(|()| None));
-                }
+                Poll::Ready(None) => return Poll::Ready(self.finish().map(|()| None)),
                 Poll::Pending if self.is_in_the_way() => {
                     let error = "too much memory is taken by frames that are not complete; send this one again";
                     return Poll::Ready(Err(ApiError::new(ErrorCode::RateLimited, error)));
@@ -226,9 +230,17 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
         }
     }
 
-    /// The next chunk of the request; a request that breaks off ends like one that was cut short.
+    /// Whether the end may come here: behind a frame, and not of a request of which more should have come (`s2s.md` §3.4).
+    fn finish(&self) -> Result<(), ApiError> {
+        if let Rest::Lost(reason) = &self.request {
+            return Err(ApiError::new(ErrorCode::BadFrame, format!("the request broke off: {reason}")));
+        }
+        self.frames.finish().map_err(bad_frame)
+    }
+
+    /// The next chunk of the request.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        while let Some(request) = &mut self.request {
+        while let Rest::More(request) = &mut self.request {
             match Pin::new(request).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) if chunk.has_remaining() => {
@@ -238,7 +250,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
                     // An empty chunk, or trailers, which mean nothing here.
                     _ => {}
                 },
-                Poll::Ready(Some(Err(_))) | Poll::Ready(None) => self.request = None,
+                Poll::Ready(Some(Err(error))) => self.request = Rest::Lost(error.to_string()),
+                Poll::Ready(None) => self.request = Rest::Nothing,
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -263,7 +276,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
     fn let_go(&mut self) {
         self.waiting = None;
         self.frames = FrameBuffer::new();
-        if let Some(request) = self.request.take() {
+        if let Rest::More(request) = mem::replace(&mut self.request, Rest::Nothing) {
             discard::rest(request);
         }
     }

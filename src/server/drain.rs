@@ -7,11 +7,12 @@
 //! ```
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::Context,
+    task::{Context, Poll},
 };
 
 use crate::{
@@ -62,6 +63,16 @@ impl Drain {
     pub(super) fn end(&self) {
         self.phase.fetch_max(Phase::Ending as u8, Ordering::Release);
         self.sessions.wake();
+    }
+
+    /// Waits until the deadline of the stop has come.
+    pub(super) async fn ending(self: &Arc<Self>) {
+        let mut watch = self.watch();
+        poll_fn(|cx| match watch.poll(cx) {
+            Phase::Ending => Poll::Ready(()),
+            Phase::Serving | Phase::Advising => Poll::Pending,
+        })
+        .await;
     }
 
     /// A session's view of it.

@@ -10,12 +10,6 @@ use crate::{
     wire::InputError,
 };
 
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        api_error(failure)
-    }
-}
-
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         ApiError::new(ErrorCode::PermissionDenied, denied.to_string())
@@ -91,6 +85,11 @@ impl From<UsageError> for ApiError {
         };
         ApiError::new(code, error.to_string())
     }
+}
+
+/// What the server's stop is to whom it ends; `advice` says what to do instead. Nothing happened that was not told.
+pub(super) fn draining(advice: &str) -> ApiError {
+    ApiError::new(ErrorCode::ServerDraining, format!("the server stops; {advice}"))
 }
 
 /// What an input that could not be read is to a client; `malformed` is the code for bytes that do not decode.

@@ -39,6 +39,21 @@ pub(super) const HTTP2: Http2 = Http2 {
     ping_timeout: Duration::from_secs(20),
 };
 
+/// How a peer is asked for that says nothing and is told nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TcpKeepalive {
+    /// Silence before the first question. HTTP/2 asks sooner, by PING.
+    pub(super) idle: Duration,
+    /// Time between two questions.
+    pub(super) interval: Duration,
+    /// Questions without an answer that end the connection.
+    pub(super) probes: u32,
+}
+
+/// A peer that vanished is found out within two minutes.
+pub(super) const TCP_KEEPALIVE: TcpKeepalive =
+    TcpKeepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(15), probes: 4 };
+
 /// Time for a client to say which version it speaks, and for one of HTTP/1.1 to send its request's head.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -17,6 +17,7 @@ use http::{HeaderMap, header, request::Parts};
 use super::{Gateway, route::Route};
 use crate::{
     auth::{Identity, IdentityWatch, Standing},
+    streams::Failure,
     types::{
         ApiError, AppendInput, BasinInfo, BasinName, BasinNamePart, ErrorCode, NameError, Operation, Operations, Page,
         ResourceSet, StreamInfo, StreamName, StreamNamePart,
@@ -150,6 +151,16 @@ pub(super) fn shown_stream(parts: &Parts, info: StreamInfo) -> Result<StreamInfo
     Ok(StreamInfo { name: of(parts)?.shown_stream(info.name), ..info })
 }
 
+/// A failure as it is told to who asks, who may have another name for the stream in it.
+pub(super) fn shown_failure(parts: &Parts, failure: Failure) -> Failure {
+    let Ok(who) = of(parts) else { return failure };
+    match failure {
+        Failure::StreamNotFound(basin, stream) => Failure::StreamNotFound(basin, who.shown_stream(stream)),
+        Failure::StreamExists(basin, stream) => Failure::StreamExists(basin, who.shown_stream(stream)),
+        failure => failure,
+    }
+}
+
 /// A page of streams as it is shown to who asks.
 pub(super) fn shown_streams(parts: &Parts, page: Page<StreamInfo>) -> Result<Page<StreamInfo>, ApiError> {
     let entries = page.entries.into_iter().map(|info| shown_stream(parts, info)).collect::<Result<_, _>>()?;
@@ -158,30 +169,28 @@ pub(super) fn shown_streams(parts: &Parts, page: Page<StreamInfo>) -> Result<Pag
 
 /// The part of a listing that is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reached<Name, Part> {
-    /// Nothing of it.
+pub(super) struct Reached<Name, Part> {
+    /// What to ask the service for; also for one who reaches nothing, who is told if there is no such basin.
+    pub(super) list: ListRequest<Part>,
+    told: Told<Name>,
+}
+
+/// What of the service's answer may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told<Name> {
     Nothing,
-    /// This one, which may lie outside the page or not exist: what lies behind `list` up to it is to be looked at.
-    Only(Name, ListRequest<Part>),
-    /// All of this.
-    All(ListRequest<Part>),
+    /// This one, if it is there.
+    Only(Name),
+    All,
 }
 
 impl<Name: PartialEq, Part> Reached<Name, Part> {
-    /// What to ask the service for, if anything.
-    pub(super) fn list(&self) -> Option<&ListRequest<Part>> {
-        match self {
-            Self::Nothing => None,
-            Self::Only(_, list) | Self::All(list) => Some(list),
-        }
-    }
-
     /// What of the service's answer may be told.
     pub(super) fn told<Info>(&self, page: Page<Info>, name: impl Fn(&Info) -> &Name) -> Page<Info> {
-        match self {
-            Self::All(_) => page,
-            Self::Nothing => Page::EMPTY,
-            Self::Only(only, _) => {
+        match &self.told {
+            Told::All => page,
+            Told::Nothing => Page::EMPTY,
+            Told::Only(only) => {
                 let entries = page.entries.into_iter().filter(|info| name(info) == only).collect();
                 Page { entries, has_more: false }
             }
@@ -217,11 +226,11 @@ fn narrowed<Name: AsRef<str>, Part>(
     part: impl Fn(&str) -> Result<Part, NameError>,
 ) -> Reached<Name, Part> {
     match set {
-        ResourceSet::Nothing => Reached::Nothing,
-        ResourceSet::Prefix(prefix) => Reached::All(ListRequest { prefix, ..list }),
+        ResourceSet::Nothing => Reached { list: ListRequest { limit: 1, ..list }, told: Told::Nothing },
+        ResourceSet::Prefix(prefix) => Reached { list: ListRequest { prefix, ..list }, told: Told::All },
         ResourceSet::Exact(name) => {
             let prefix = part(name.as_ref()).expect("a name can begin with all of itself");
-            Reached::Only(name, ListRequest { prefix, limit: 1, ..list })
+            Reached { list: ListRequest { prefix, limit: 1, ..list }, told: Told::Only(name) }
         }
     }
 }

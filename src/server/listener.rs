@@ -29,7 +29,7 @@ use super::{
     http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
     opening::Opening,
     page_cache::PageCache,
-    tls,
+    socket, tls,
 };
 use crate::{
     auth::{AuthConfig, Authority},
@@ -157,8 +157,6 @@ async fn accept(
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = limit.clone().acquire_owned().await.expect("the limit is never closed");
     let (socket, _peer) = listener.accept().await?;
-    // Acks are small and must not wait for company.
-    socket.set_nodelay(true)?;
     Ok((socket, permit))
 }
 
@@ -178,14 +176,14 @@ async fn drain(gateway: &Gateway, connections: &mut JoinSet<()>, drain_timeout: 
 
 async fn serve(socket: TcpStream, connection: ConnectionId, tls: Option<TlsAcceptor>, gateway: Arc<Gateway>) {
     let _open = gateway.telemetry.connection();
-    let served = match tls {
-        None => serve_http(socket, connection, gateway).await,
-        Some(acceptor) => match tls::accept(&acceptor, socket).await {
-            Ok(socket) => serve_http(socket, connection, gateway).await,
-            Err(error) => Err(error.into()),
-        },
+    let served = async {
+        socket::prepare(&socket)?;
+        match tls {
+            None => serve_http(socket, connection, gateway).await,
+            Some(acceptor) => serve_http(tls::accept(&acceptor, socket).await?, connection, gateway).await,
+        }
     };
-    if let Err(error) = served {
+    if let Err(error) = served.await {
         tracing::debug!(%error, "a connection ended");
     }
 }

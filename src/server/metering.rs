@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::{StatusCode, request::Parts};
 
-use super::{Gateway, body::Body, operations::Answer, request, route::Route};
+use super::{Gateway, body::Body, operations::Answer, request, respond::Refusal, route::Route};
 use crate::{
     clock,
     telemetry::SessionKind,
@@ -28,6 +28,10 @@ impl Gateway {
             Ok(Body::Read(_)) => self.telemetry.established(SessionKind::Read, took),
             _ => self.telemetry.answered(route.name(), took),
         }
+        // Whoever is nobody makes no use of the account.
+        if is_unknown(answer) {
+            return;
+        }
         let usage = self.streams.usage();
         match counted(route, answer) {
             Counted::Account(operation) => usage.account_operation(operation),
@@ -48,6 +52,10 @@ impl Gateway {
             self.telemetry.basin_bytes(label, bytes.appended, bytes.read);
         }
     }
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    matches!(answer, Err(Refusal::Api(error)) if error.status() == StatusCode::UNAUTHORIZED)
 }
 
 fn counted(route: Route<'_>, answer: &Answer) -> Counted {

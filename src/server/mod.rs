@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `listener` | connections: accepted, served, drained |
+//! | `socket` | what the system is told about them |
 //! | `gather` | what the sessions of a connection write, in one system call |
 //! | `page_cache` | pages compressed for one reader, for the next |
 //! | `http2`, `tls` | what connections are told, and how they are kept secret |
@@ -44,22 +45,18 @@ mod request;
 mod request_body;
 mod respond;
 mod route;
+mod socket;
 mod sse_pump;
 mod tls;
 mod tokens;
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response};
+use http::{Method, Request, Response, request::Parts};
 use hyper::body::Incoming;
 
 use self::{
-    body::Body,
-    drain::Drain,
-    page_cache::PageCache,
-    request_body::RequestBody,
-    respond::Refusal,
-    route::{NoRoute, route},
+    body::Body, drain::Drain, page_cache::PageCache, request_body::RequestBody, respond::Refusal, route::route,
 };
 use crate::{auth::Authority, clock, streams::Streams, telemetry::Telemetry, types::LocationName};
 
@@ -104,19 +101,27 @@ impl Gateway {
         if let Some(untaken) = body.rest() {
             discard::rest(untaken);
         }
-        let response = response.unwrap_or_else(|refused| self.refuse(refused));
+        let response = response.unwrap_or_else(|refused| self.refuse(refused, &parts));
         let response = respond::compressed(response, request::accept_encoding(&parts.headers));
+        let response = match parts.method {
+            Method::HEAD => respond::head_of(response),
+            _ => response,
+        };
         let mut response = respond::counted(response, self.streams.session_memory());
         self.cors.mark(&parts.headers, &mut response);
         Ok(response)
     }
 
-    fn refuse(&self, refused: Refusal) -> Response<Body> {
-        self.telemetry.error(match &refused {
-            Refusal::Api(error) => error.label(),
-            Refusal::NoRoute(NoRoute::NotFound) => "not_found",
-            Refusal::NoRoute(NoRoute::MethodNotAllowed { .. }) => "method_not_allowed",
-        });
-        respond::refusal(refused)
+    fn refuse(&self, refused: Refusal, parts: &Parts) -> Response<Body> {
+        let error = match refused {
+            Refusal::NoRoute(no_route) => {
+                self.telemetry.error(no_route.label());
+                return respond::no_route(no_route);
+            }
+            Refusal::Failed(failure) => errors::api_error(identity::shown_failure(parts, failure)),
+            Refusal::Api(error) => error,
+        };
+        self.telemetry.error(error.label());
+        respond::error(&error)
     }
 }

@@ -16,7 +16,8 @@ use tokio::{
     time::Sleep,
 };
 
-/// Bytes after which it is known what is spoken: the preface of HTTP/2. No request of HTTP/1.1 to a route is shorter.
+/// Bytes after which it is known what is spoken: the preface of HTTP/2. Of HTTP/1.1 only a bare `GET /ping` is shorter, and
+/// whoever has that answer and says nothing more is given up as well.
 const ENOUGH: usize = 24;
 
 /// A socket whose peer must say something.

@@ -2,7 +2,10 @@
 //!
 //! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, existence.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Response, StatusCode, request::Parts};
+use tokio::time::timeout;
 
 use super::{
     Gateway,
@@ -23,7 +26,7 @@ use crate::{
     streams::{Access, BasinWish, ReadEvent},
     telemetry::{self, MemoryUse, SessionKind},
     types::{
-        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Page, Position, Provision, ReadRequest,
+        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Position, Provision, ReadRequest,
         StreamName,
     },
     wire::{
@@ -32,6 +35,10 @@ use crate::{
         params::{self, SessionQuery},
     },
 };
+
+/// How long a single append waits for its turn. Clients give up after five seconds and send it again; until then they shall
+/// know that it did not happen (`http.md` §9).
+const ADMITTED_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
@@ -124,10 +131,8 @@ struct Place {
 impl Gateway {
     async fn list_basins(&self, parts: &Parts) -> Answer {
         let reached = identity::reached_basins(parts, params::list_basins(parts.uri.query())?)?;
-        let mut page = match reached.list() {
-            Some(list) => self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?,
-            None => Page::EMPTY,
-        };
+        let list = &reached.list;
+        let mut page = self.streams.list_basins(&list.prefix, &list.start_after, list.limit).await?;
         page.entries = page.entries.into_iter().map(|info| self.with_location(info)).collect();
         Ok(respond::json(StatusCode::OK, json::encode_basins(&reached.told(page, basin_name))))
     }
@@ -172,10 +177,8 @@ impl Gateway {
     async fn list_streams(&self, parts: &Parts) -> Answer {
         let basin = identity::reached_basin(parts, self.basin(parts)?)?;
         let reached = identity::reached_streams(parts, params::list_streams(parts.uri.query())?)?;
-        let page = match reached.list() {
-            Some(list) => self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?,
-            None => Page::EMPTY,
-        };
+        let list = &reached.list;
+        let page = self.streams.list_streams(&basin, &list.prefix, &list.start_after, list.limit).await?;
         let page = identity::shown_streams(parts, reached.told(page, stream_name))?;
         Ok(respond::json(StatusCode::OK, json::encode_streams(&page)))
     }
@@ -290,7 +293,7 @@ impl Gateway {
         let read = resumes.map_or(read, |id| id.resume(read));
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.read_session(stream, key.as_ref(), &read).await?;
+        let session = self.streams.read_session(stream, key.as_ref(), &read).await?.over(request::connection(parts));
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
         let open = self.telemetry.session(SessionKind::Read);
         let request = SseRequest { format, resumes };
@@ -305,8 +308,12 @@ impl Gateway {
         identity::of(parts)?.operations().permit_commands(&input.batch)?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Append, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
-        let ack = session.append(&input).await?;
+        let mut session = self.streams.append_session(stream, key.as_ref())?.over(request::connection(parts));
+        if timeout(ADMITTED_WITHIN, session.admit(&input)).await.is_err() {
+            let error = "too much is waiting to become durable; nothing was appended, send this again";
+            return Err(ApiError::new(ErrorCode::RateLimited, error).into());
+        }
+        let ack = session.acknowledged().await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
             _ => respond::json(StatusCode::OK, json::encode_append_ack(&ack)),
@@ -328,6 +335,7 @@ impl Gateway {
             biased;
             ended = identity::ended(parts), if waits => return Err(ended.into()),
             found = self.streams.read(stream, key.as_ref(), read) => found?,
+            () = self.drain.ending(), if waits => return Err(errors::draining("go on reading elsewhere").into()),
         };
         let (slices, tail) = records_of(found);
         Ok(match accept {

@@ -1,7 +1,8 @@
 //! Compressed frames of catch-up pages, kept for a while for the readers that come next. Knows no session.
 //!
 //! What a stream has at a number never changes, so a page is known by its stream and its first and last number; a frame
-//! made of it is right as long as anyone asks. Pages of streams with a cipher never come here.
+//! made of it is right as long as anyone asks. A page that ends at the tail says so, and is another one when the stream
+//! has grown. Pages of streams with a cipher never come here.
 //!
 //! Bounded by [`LIMIT`]; what is older than [`KEPT_FOR`] goes, so that a gateway whose readers have all caught up
 //! keeps nothing.
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 use crate::{
     clock,
-    types::{Compression, SeqNum, StreamId},
+    types::{Compression, Position, SeqNum, StreamId},
 };
 
 /// How long a frame is kept for the next reader.
@@ -31,6 +32,8 @@ pub(super) struct PageKey {
     pub(super) first: SeqNum,
     /// The number after its last record.
     pub(super) end: SeqNum,
+    /// The tail, if it ends there.
+    pub(super) tail: Option<Position>,
     /// How.
     pub(super) compression: Compression,
 }
@@ -145,7 +148,7 @@ mod tests {
 
     fn key(first: u64) -> PageKey {
         let (first, end) = (SeqNum::new(first), SeqNum::new(first + 1));
-        PageKey { stream: StreamId::new(1), first, end, compression: Compression::Zstd }
+        PageKey { stream: StreamId::new(1), first, end, tail: None, compression: Compression::Zstd }
     }
 
     fn frame(cache: &Arc<PageCache>, first: u64) -> Bytes {
@@ -165,6 +168,8 @@ mod tests {
         assert_eq!(cache.frame(gzip, || "another".into()), "another");
         let other = PageKey { stream: StreamId::new(2), ..key(7) };
         assert_eq!(cache.frame(other, || "of another stream".into()), "of another stream");
+        let at_tail = PageKey { tail: Some(Position::new(8, 1)), ..key(7) };
+        assert_eq!(cache.frame(at_tail, || "at the tail".into()), "at the tail");
     }
 
     #[tokio::test]

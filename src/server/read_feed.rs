@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock,
     streams::{ReadEvent, ReadSession},
-    types::{ApiError, ErrorCode, StreamId},
+    types::{ApiError, StreamId},
 };
 
 /// A read session, its timer, and its view of what may end it from outside.
@@ -52,8 +52,7 @@ impl ReadFeed {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ReadEvent, ApiError>>> {
         self.phase = self.drain.poll(cx);
         if self.phase == Phase::Ending {
-            let error = ApiError::new(ErrorCode::ServerDraining, "the server stops; go on reading elsewhere");
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(errors::draining("go on reading elsewhere"))));
         }
         if let Some(ended) = self.guard.poll_end(cx) {
             return Poll::Ready(Some(Err(ended)));

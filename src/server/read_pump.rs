@@ -94,8 +94,9 @@ impl ReadPump {
         match (wire::is_worth_sharing(slices, self.compression), self.feed.shared_stream(), first, last) {
             (true, Some(stream), Some(first), Some(last)) => {
                 let (first, end) = (first.first_seq_num(), last.end_seq_num());
-                let key = PageKey { stream, first, end, compression: self.compression };
-                let frame = self.pages.frame(key, || wire::page_frame(slices, self.compression));
+                let tail = (tail.seq_num == end).then_some(tail);
+                let key = PageKey { stream, first, end, tail, compression: self.compression };
+                let frame = self.pages.frame(key, || wire::page_frame(slices, tail, self.compression));
                 wire::with_advice(frame, advice)
             }
             _ => wire::read_frames(slices, Some(tail), self.compression, advice),

@@ -26,11 +26,12 @@ impl BasinHost {
         Self(format!(".{}", suffix.trim_start_matches('.').to_ascii_lowercase()))
     }
 
-    fn basin<'a>(&self, host: &'a str) -> Option<&'a str> {
+    /// The basin that `host` names, in lower case: to hosts it does not matter, and basins have no other.
+    fn basin(&self, host: &str) -> Option<String> {
         // The port is not part of the name; an IPv6 address has no basin in front.
         let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
         let (basin, suffix) = name.split_at_checked(name.len().checked_sub(self.0.len())?)?;
-        suffix.eq_ignore_ascii_case(&self.0).then_some(basin)
+        suffix.eq_ignore_ascii_case(&self.0).then(|| basin.to_ascii_lowercase())
     }
 }
 
@@ -39,15 +40,14 @@ pub(super) fn basin(parts: &Parts, basin_host: Option<&BasinHost>) -> Result<Bas
     let host = parts.uri.host().or_else(|| parts.headers.get("host")?.to_str().ok());
     let of_host = basin_host.zip(host).and_then(|(suffix, host)| suffix.basin(host));
     let of_header = header_text(&parts.headers, "s2-basin")?;
-    let name = match (of_header, of_host) {
+    match (of_header, of_host) {
         (Some(header), Some(host)) if header != host => {
-            let message = format!("Invalid header `s2-basin`: it says {header:?} where the host says {host:?}");
-            return Err(ApiError::new(ErrorCode::BadHeader, message));
+            Err(invalid_header("s2-basin", format_args!("it says {header:?} where the host says {host:?}")))
         }
-        (Some(name), _) | (None, Some(name)) => name,
-        (None, None) => return Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-basin`")),
-    };
-    BasinName::new(name).map_err(|error| invalid_header("s2-basin", error))
+        (Some(name), _) => BasinName::new(name).map_err(|error| invalid_header("s2-basin", error)),
+        (None, Some(name)) => BasinName::new(&name).map_err(|error| invalid_header("host", error)),
+        (None, None) => Err(ApiError::new(ErrorCode::BadHeader, "Missing header `s2-basin`")),
+    }
 }
 
 /// The connection that the request came over.
@@ -176,8 +176,9 @@ mod tests {
         assert_eq!(basin_of("http://my-basin-01.b.example.org/v1", &[]), named("my-basin-01"));
         assert_eq!(basin_of("http://my-basin-01.B.Example.org:8080/v1", &[]), named("my-basin-01"));
         assert_eq!(basin_of("/v1", &[("host", "my-basin-01.b.example.org:80")]), named("my-basin-01"));
+        assert_eq!(basin_of("http://My-Basin-01.b.example.org/v1", &[]), named("my-basin-01"), "hosts have no case");
         assert_eq!(basin_of("http://localhost/v1", &[("s2-basin", "my-basin-01")]), named("my-basin-01"));
-        let both = basin_of("http://my-basin-01.b.example.org/", &[("s2-basin", "my-basin-01")]);
+        let both = basin_of("http://MY-basin-01.b.example.org/", &[("s2-basin", "my-basin-01")]);
         assert_eq!(both, named("my-basin-01"));
         let first_counts = basin_of("/v1", &[("s2-basin", "my-basin-01"), ("s2-basin", "my-basin-02")]);
         assert_eq!(first_counts, named("my-basin-01"));
@@ -195,6 +196,19 @@ mod tests {
         ] {
             assert_eq!(basin_of(uri, headers), Err("bad_header"), "{uri} {headers:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_basin_is_said_of_where_it_was_said() {
+        let message = |uri: &str, header: Option<&str>| {
+            let request =
+                header.into_iter().fold(Request::builder().uri(uri), |it, basin| it.header("s2-basin", basin));
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            basin(&parts, Some(&BasinHost::new("b.example.org"))).unwrap_err().to_string()
+        };
+        let of_host = message("http://short.b.example.org/", None);
+        assert!(of_host.contains("`host`") && !of_host.contains("s2-basin"), "{of_host}");
+        assert!(message("http://localhost/", Some("short")).contains("`s2-basin`"));
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 
 use super::{body::Body, route::NoRoute};
 use crate::{
     memory::{Held, Share},
+    streams::Failure,
     types::{ApiError, Compression, ErrorCode, Provision},
     wire::{self, FrameBuf},
 };
@@ -30,6 +32,8 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub(super) enum Refusal {
     /// No such operation.
     NoRoute(NoRoute),
+    /// The service did not do it. Streams have their full names in it.
+    Failed(Failure),
     /// Anything else.
     Api(ApiError),
 }
@@ -40,29 +44,33 @@ impl From<NoRoute> for Refusal {
     }
 }
 
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl<E: Into<ApiError>> From<E> for Refusal {
     fn from(error: E) -> Self {
         Self::Api(error.into())
     }
 }
 
-/// The response that tells of a refusal.
-pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
-    match refusal {
-        Refusal::Api(error) => error_response(&error),
-        Refusal::NoRoute(NoRoute::NotFound) => {
-            error_response(&ApiError::new(ErrorCode::NotFound, "there is no such route"))
-        }
-        Refusal::NoRoute(NoRoute::MethodNotAllowed { allow }) => {
-            let error = ApiError::new(ErrorCode::MethodNotAllowed, format!("this route has the methods {allow}"));
-            let mut response = error_response(&error);
+/// The response that tells that there is no such operation.
+pub(super) fn no_route(no_route: NoRoute) -> Response<Body> {
+    match no_route {
+        NoRoute::NotFound => error(&ApiError::new(ErrorCode::NotFound, "there is no such route")),
+        NoRoute::MethodNotAllowed { allow } => {
+            let message = format!("this route has the methods {allow}");
+            let mut response = error(&ApiError::new(ErrorCode::MethodNotAllowed, message));
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
             response
         }
     }
 }
 
-fn error_response(error: &ApiError) -> Response<Body> {
+/// The response that tells of `error`.
+pub(super) fn error(error: &ApiError) -> Response<Body> {
     let mut response = json(status(error.status()), wire::error_json(error));
     match error.status() {
         429 | 503 => response.headers_mut().insert(RETRY_AFTER_MS_HEADER, HeaderValue::from_static(RETRY_AFTER_MS)),
@@ -161,6 +169,16 @@ pub(super) fn compressed(mut response: Response<Body>, accepted: Compression) ->
     response
 }
 
+/// What of a response answers HEAD: all but the body. Over HTTP/1.1 the body would be left out anyway; over HTTP/2 it
+/// would go out, and break the stream.
+pub(super) fn head_of(mut response: Response<Body>) -> Response<Body> {
+    let body = std::mem::replace(response.body_mut(), Body::EMPTY);
+    if let Some(len) = body.size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
+    }
+    response
+}
+
 /// Counts a body that is all there, unless it is small, against `memory` until the client has taken it.
 pub(super) fn counted(mut response: Response<Body>, memory: &Arc<Share>) -> Response<Body> {
     if let Body::Whole(Some(whole)) = response.body_mut()
@@ -180,15 +198,15 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_want_of_room_is_told_when_to_come_back() {
-        let response = refusal(Refusal::Api(ApiError::new(ErrorCode::RateLimited, "full")));
+        let response = error(&ApiError::new(ErrorCode::RateLimited, "full"));
         assert_eq!(response.headers()["retry-after-ms"], RETRY_AFTER_MS);
-        let response = refusal(Refusal::Api(ApiError::new(ErrorCode::Invalid, "wrong")));
+        let response = error(&ApiError::new(ErrorCode::Invalid, "wrong"));
         assert!(!response.headers().contains_key("retry-after-ms"));
     }
 
     #[test]
     fn who_is_not_known_is_told_how_to_say_it() {
-        let response = refusal(Refusal::Api(ApiError::new(ErrorCode::Authn, "who are you?")));
+        let response = error(&ApiError::new(ErrorCode::Authn, "who are you?"));
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
     }
 

@@ -75,6 +75,16 @@ pub(super) enum NoRoute {
     },
 }
 
+impl NoRoute {
+    /// What it counts as in metrics.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+        }
+    }
+}
+
 /// Finds the operation for `method` and `path`.
 pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRoute> {
     operation(place(path).ok_or(NoRoute::NotFound)?, method)

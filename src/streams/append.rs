@@ -123,7 +123,17 @@ impl AppendSession {
 
     /// Appends one batch and waits until it is durable.
     pub async fn append(mut self, input: &AppendInput) -> Result<AppendAck, Failure> {
+        self.admit(input).await;
+        self.acknowledged().await
+    }
+
+    /// As [`AppendSession::poll_append`]. Whoever gives this up has put nothing into the stream.
+    pub async fn admit(&mut self, input: &AppendInput) {
         poll_fn(|cx| self.poll_append(cx, input)).await;
+    }
+
+    /// What became of the one input that was put in.
+    pub async fn acknowledged(mut self) -> Result<AppendAck, Failure> {
         let outcome = poll_fn(|cx| self.poll_ack(cx)).await;
         outcome.expect("an input was put in, so there is an outcome")
     }

@@ -227,6 +227,7 @@ impl Batch {
     }
 
     /// Where record `i` begins in the records' bytes; for `i == len()`, where they end.
+    #[inline]
     fn offset(&self, i: usize) -> usize {
         i.checked_sub(1).map_or(0, |before| self.0.index[before].end as usize)
     }
@@ -333,6 +334,8 @@ impl BatchSlice {
     }
 
     /// Bytes of [`BatchSlice::bytes`].
+    // Asked of every slice of a page several times; in line wherever that is compiled.
+    #[inline]
     pub fn encoded_len(&self) -> usize {
         self.batch.offset(self.range.end) - self.batch.offset(self.range.start)
     }

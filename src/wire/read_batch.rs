@@ -95,10 +95,10 @@ pub fn is_worth_sharing(slices: &[BatchSlice], compression: Compression) -> bool
     compression != Compression::None && (WORTH_SHARING_FROM..=MAX_FRAME_RECORDS).contains(&len)
 }
 
-/// The frame that shows `slices`, which are [worth sharing](is_worth_sharing), to any reader at any time: without the
-/// tail, which moves (`s2s.md` §7.3 leaves it out while catching up).
-pub fn page_frame(slices: &[BatchSlice], compression: Compression) -> Bytes {
-    read_frame(slices, None, compression, Advice::None).into_bytes()
+/// The frame that shows `slices`, which are [worth sharing](is_worth_sharing), to any reader at any time: with `tail` only
+/// if they end there. A tail that lies ahead moves, and is left out (`s2s.md` §7.3).
+pub fn page_frame(slices: &[BatchSlice], tail: Option<Position>, compression: Compression) -> Bytes {
+    read_frame(slices, tail, compression, Advice::None).into_bytes()
 }
 
 fn split_into_frames(slices: &[BatchSlice]) -> Vec<Vec<BatchSlice>> {
@@ -377,13 +377,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_for_anyone_has_the_records_and_no_tail() {
+    fn a_page_for_anyone_has_the_records_and_the_tail_if_it_ends_there() {
         let slices: Vec<_> = (0..3).map(|i| batch(i, &[&[b'a'; WORTH_SHARING_FROM / 3]]).whole()).collect();
         for compression in [Compression::Zstd, Compression::Gzip] {
             assert!(is_worth_sharing(&slices, compression));
-            let (batches, flags) = shown(page_frame(&slices, compression).into());
-            assert_eq!(batches, [ReadBatch { records: expected(&slices), tail: None }]);
-            assert_eq!(flags, [(compression, Advice::None)]);
+            for tail in [None, Some(slices[2].batch().end())] {
+                let (batches, flags) = shown(page_frame(&slices, tail, compression).into());
+                assert_eq!(batches, [ReadBatch { records: expected(&slices), tail }]);
+                assert_eq!(flags, [(compression, Advice::None)]);
+            }
         }
         assert!(!is_worth_sharing(&slices, Compression::None), "its bytes are shared already");
         assert!(!is_worth_sharing(&slices[..1], Compression::Zstd));
