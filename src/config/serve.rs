@@ -94,7 +94,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub init_file: Option<PathBuf>,
 
-    /// Do not let pages of other origins use the API; without --auth those of this machine may, with it those of all
+    /// Do not let pages of other origins use the API
     #[arg(long)]
     pub no_cors: bool,
 
@@ -146,7 +146,7 @@ impl ServeArgs {
                 tls: self.tls()?,
                 drain_timeout: duration("--drain-timeout", &self.drain_timeout)?,
                 basin_host: self.basin_host.as_deref().map(basin_host).transpose()?,
-                cors: self.cors(),
+                cors: if self.no_cors { Cors::Off } else { Cors::Allow },
                 auth: self.auth()?,
                 location: LocationName::new(&self.location)
                     .map_err(|error| ConfigError::of("--location", &self.location, error))?,
@@ -170,16 +170,6 @@ impl ServeArgs {
                 "this is not a loopback address, and nobody is asked who they are: anyone who reaches the port could \
                  read and write every stream. Add --auth, or --insecure-no-auth if that is meant",
             )),
-        }
-    }
-
-    /// Without a token to be asked for, a page of any origin that is opened on this machine could read and write every
-    /// stream.
-    fn cors(&self) -> Cors {
-        match (self.no_cors, self.auth || self.insecure_no_auth) {
-            (true, _) => Cors::Off,
-            (false, true) => Cors::Allow,
-            (false, false) => Cors::Local,
         }
     }
 
@@ -339,19 +329,6 @@ mod tests {
         assert_eq!(config.server.drain_timeout, Duration::from_secs(20));
         assert_eq!((config.server.tls, config.server.basin_host), (None, None));
         assert_eq!(config.server.location, LocationName::default());
-    }
-
-    #[test]
-    fn which_pages_may_use_it() {
-        for (said, cors) in [
-            ("", Cors::Local),
-            ("--no-cors", Cors::Off),
-            ("--insecure-no-auth", Cors::Allow),
-            ("--auth --root-token-file f", Cors::Allow),
-            ("--auth --root-token-file f --no-cors", Cors::Off),
-        ] {
-            assert_eq!(resolve(&format!("--data-dir d {said}")).unwrap().server.cors, cors, "{said:?}");
-        }
     }
 
     #[test]

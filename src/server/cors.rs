@@ -3,10 +3,8 @@
 //! Knows no operation: a preflight is answered without looking at its path, and every other response is marked on its
 //! way out, errors and sessions too. A request without an `origin` is from no browser page, and nothing is said.
 
-use std::net::IpAddr;
-
 use http::{
-    HeaderMap, HeaderValue, Method, Response, Uri,
+    HeaderMap, HeaderValue, Method, Response,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -17,19 +15,17 @@ use http::{
 
 use super::body::Body;
 
-/// Which pages of other origins may use the API, with every method and header that they name.
+/// Whether pages of other origins may use the API.
 ///
 /// Where a token is asked for, allowing it gives no page a right that it did not have: the API knows no cookie, and a
-/// page that holds a token could as well send it from a server of its own. Where none is asked for, whoever reaches the
-/// port may do everything, and a browser on this machine reaches it for every page that it shows.
+/// page that holds a token could as well send it from a server of its own. Where none is asked for, it lets every page
+/// that a browser on this machine shows do what whoever reaches the port may do, which is everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// Those of every origin.
+    /// Pages of every origin, with every method and header that they name.
     #[default]
     Allow,
-    /// Those that come from this machine: of `localhost` and the loopback addresses.
-    Local,
-    /// None: browsers are told nothing, and keep such pages from it.
+    /// Browsers are told nothing, and keep such pages from it.
     Off,
 }
 
@@ -47,8 +43,9 @@ const PREFLIGHT_VARIES: HeaderValue =
 impl Cors {
     /// The answer to a request that only asks, on behalf of a page, whether another one may be sent.
     pub(super) fn preflight(self, parts: &Parts) -> Option<Response<Body>> {
+        let asked = (self, &parts.method) == (Self::Allow, &Method::OPTIONS);
         let (origin, method) = (parts.headers.get(ORIGIN)?, parts.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?);
-        if parts.method != Method::OPTIONS || !self.allows(origin) {
+        if !asked {
             return None;
         }
         let mut response = Response::new(Body::EMPTY);
@@ -65,29 +62,11 @@ impl Cors {
 
     /// Lets the page that sent the `request` read its response.
     pub(super) fn mark(self, request: &HeaderMap, response: &mut Response<Body>) {
-        let Some(origin) = request.get(ORIGIN).filter(|origin| self.allows(origin)) else { return };
+        let Some(origin) = request.get(ORIGIN).filter(|_| self == Self::Allow) else { return };
         let headers = response.headers_mut();
         allow_origin(headers, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         headers.append(VARY, VARIES);
-    }
-
-    fn allows(self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::Allow => true,
-            Self::Local => is_local(origin),
-            Self::Off => false,
-        }
-    }
-}
-
-/// Whether a page of `origin` comes from this machine. `null`, which many pages are, does not.
-fn is_local(origin: &HeaderValue) -> bool {
-    let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
-    let (Some("http" | "https"), Some(host)) = (origin.scheme_str(), origin.host()) else { return false };
-    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 
@@ -136,44 +115,6 @@ mod tests {
                 assert_eq!(text(&response, name).as_deref(), Some(expected), "{name}");
             }
             assert!(Cors::Off.preflight(&parts(Method::OPTIONS, &headers)).is_none());
-        }
-    }
-
-    #[test]
-    fn only_pages_of_this_machine_are_local() {
-        let allowed = |origin| {
-            let headers = [("origin", origin), ("access-control-request-method", "GET")];
-            let answered = Cors::Local.preflight(&parts(Method::OPTIONS, &headers)).is_some();
-            let mut response = Response::new(Body::EMPTY);
-            Cors::Local.mark(&parts(Method::GET, &headers).headers, &mut response);
-            assert_eq!(answered, !response.headers().is_empty(), "{origin}");
-            answered
-        };
-        for local in [
-            "http://localhost",
-            "http://localhost:3000",
-            "https://app.localhost:3000",
-            "http://127.0.0.1:8080",
-            "http://127.8.0.1",
-            "http://[::1]:8080",
-        ] {
-            assert!(allowed(local), "{local}");
-        }
-        for foreign in [
-            PAGE,
-            "null",
-            "",
-            "localhost",
-            "file://",
-            "http://localhost.example.org",
-            "http://notlocalhost",
-            "http://127.0.0.1.example.org",
-            "http://10.0.0.1",
-            "http://[::2]",
-            "ftp://localhost",
-            "http://localhost@example.org",
-        ] {
-            assert!(!allowed(foreign), "{foreign}");
         }
     }
 
