@@ -22,6 +22,7 @@ use http_body::Body;
 
 use super::{
     bell::{AfterChunk, Chunks},
+    chunk::Chunk,
     discard,
     drain::{DrainWatch, Phase},
     errors,
@@ -33,7 +34,7 @@ use crate::{
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
-    wire::{self, Advice, FrameBuf, FrameBuffer, FrameError},
+    wire::{self, Advice, FrameBuffer, FrameError},
 };
 
 /// Bytes of frames read ahead while an input waits to be admitted: enough to keep h2's small frames from piling up
@@ -113,10 +114,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> AppendPump<B> {
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Chunks for AppendPump<B> {
-    type Chunk = FrameBuf;
+    type Chunk = Chunk;
 
     /// The frames that are ready, in one piece; nothing more when the session is over.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if self.over {
             return Poll::Ready(None);
         }
