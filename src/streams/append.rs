@@ -12,6 +12,7 @@
 //! Polled where the work is: nothing here blocks. Knows no frame and no socket.
 
 use std::{
+    borrow::Borrow,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -121,9 +122,11 @@ impl AppendSession {
         Poll::Ready(())
     }
 
-    /// Appends one batch and waits until it is durable.
-    pub async fn append(mut self, input: &AppendInput) -> Result<AppendAck, Failure> {
-        poll_fn(|cx| self.poll_append(cx, input)).await;
+    /// Appends one batch and waits until it is durable. `input`, and what comes with it, is let go of before that, as soon
+    /// as it is in the stream.
+    pub async fn append(mut self, input: impl Borrow<AppendInput>) -> Result<AppendAck, Failure> {
+        poll_fn(|cx| self.poll_append(cx, input.borrow())).await;
+        drop(input);
         let outcome = poll_fn(|cx| self.poll_ack(cx)).await;
         outcome.expect("an input was put in, so there is an outcome")
     }
