@@ -62,19 +62,24 @@ impl<'a> Compaction<'a> {
     /// Does a little.
     pub(super) fn step(&mut self) -> Left {
         self.delete_empty();
-        let Some(walk) = self.walk.take().or_else(|| self.begin()) else { return Left::Nothing };
-        match self.go_on(walk) {
-            Ok(walk) => self.walk = walk,
+        let Some(segment) = self.walk.map(|walk| walk.segment).or_else(|| self.choose()) else { return Left::Nothing };
+        match self.go_on_with(segment) {
+            Ok(()) => {}
             // Too much waits to be written: the same again, later.
-            Err(StoreError::Full(_)) => self.walk = Some(walk),
+            Err(StoreError::Full(_)) => thread::sleep(NO_ROOM),
             // The next start goes on.
             Err(StoreError::Closed(_)) => return Left::Nothing,
             Err(error) => {
-                tracing::warn!(segment = walk.segment.0, %error, "giving back the space of a segment failed");
-                self.stuck.insert(walk.segment);
+                tracing::warn!(segment = segment.0, %error, "giving back the space of a segment failed");
+                self.walk = None;
+                self.stuck.insert(segment);
             }
         }
         Left::More
+    }
+
+    fn choose(&self) -> Option<SegmentNumber> {
+        self.engine.segments().worth_moving(&self.stuck)
     }
 
     fn delete_empty(&self) {
@@ -85,13 +90,21 @@ impl<'a> Compaction<'a> {
         }
     }
 
-    /// Chooses a segment, which is not written to any more.
-    fn begin(&mut self) -> Option<Walk> {
-        let segment = self.engine.segments().worth_moving(&self.stuck)?;
-        // Refused by a store that ends or failed, or by a full queue: the next removal tries again.
-        self.relocate(segment, Vec::new()).ok()?;
-        let end = self.engine.segments().usage(segment)?.written;
-        Some(Walk { segment, at: 0, end })
+    fn go_on_with(&mut self, segment: SegmentNumber) -> Result<(), StoreError> {
+        let walk = match self.walk {
+            Some(walk) => walk,
+            None => self.begin(segment)?,
+        };
+        self.walk = Some(walk);
+        self.walk = self.go_on(walk)?;
+        Ok(())
+    }
+
+    /// Has the segment not written to any more.
+    fn begin(&self, segment: SegmentNumber) -> Result<Walk, StoreError> {
+        self.relocate(segment, Vec::new())?;
+        let end = self.engine.segments().usage(segment).map_or(0, |usage| usage.written);
+        Ok(Walk { segment, at: 0, end })
     }
 
     /// Moves some batches; where to go on, if that was not all.
@@ -144,5 +157,55 @@ impl<'a> Compaction<'a> {
         let (done, answer) = oneshot::channel();
         self.queue.push(Request::Move(Relocation { from, batches, done }))?;
         answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::Closed("the writer ended".into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::{
+        store::disk::{format::Usage, queue::Next, space::Free},
+        types::MemoryShares,
+    };
+
+    fn open(directory: &Path) -> Engine {
+        Engine::open(directory, MemoryShares::of(8 << 20), Default::default()).unwrap()
+    }
+
+    /// An engine with a segment that is mostly dead.
+    fn with_segment(directory: &Path) -> Engine {
+        let engine = open(directory);
+        let mut writing = engine.write();
+        writing.put_usage(SegmentNumber(1), &Usage { live: 100, written: 1000 });
+        writing.commit().unwrap();
+        drop(engine);
+        fs::write(directory.join("segments/1"), [0; 1000]).unwrap();
+        open(directory)
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (engine, queue) = (with_segment(directory.path()), Queue::default());
+        let space = Space::new(Box::new(|| Ok(Free { free: 1 << 40, total: 1 << 40 }))).unwrap();
+        let deletions = Deletions::of(directory.path());
+        let mut compaction = Compaction::new(&engine, &queue, &space, &deletions);
+        while queue.push(Request::Barrier(oneshot::channel().0)).is_ok() {}
+        assert_eq!(compaction.step(), Left::More, "it is to be tried again");
+        let Next::Write(barriers) = queue.next() else { panic!("something waits") };
+        drop(barriers);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| match queue.next() {
+                Next::Write(mut requests) => match requests.pop() {
+                    Some(Request::Move(Relocation { from, done, .. })) => done.send(Ok(())).map(|()| from).unwrap(),
+                    _ => panic!("it moves something"),
+                },
+                Next::Fail(..) | Next::End => panic!("it writes something"),
+            });
+            compaction.step();
+            assert_eq!(writer.join().unwrap(), SegmentNumber(1));
+        });
     }
 }

@@ -1,9 +1,10 @@
-//! Files that the engine deletes: kept open, and their space given back a little at a time, so that appends need not wait
-//! for it. Knows which names the engine gives its files, and nothing of what is in them.
+//! Files that are deleted, by the engine or because they are segments that nobody needs: kept open, and their space given
+//! back a little at a time, so that appends need not wait for it. Knows which names the engine gives its files, and nothing
+//! of what is in them.
 //!
 //! ```text
-//! watched   has a name          the engine writes it, or reads it, or will delete it
-//!    │  the engine deletes it
+//! watched   has a name          the engine writes it, or reads it, or will delete it; or it is such a segment
+//!    │  it is deleted
 //!    ▼
 //! deleted   has no name, and all its space until it is cut, step by step
 //! ```
@@ -43,7 +44,7 @@ const MOST_MERGED: usize = 256;
 /// Shorter files are freed soon enough.
 const LEAST_WATCHED: u64 = STEP;
 
-/// What was and will be deleted in the directory of a database.
+/// What was and will be deleted in the directory of a database, segments included.
 pub(super) struct Deletions {
     directory: PathBuf,
     files: Mutex<Files>,

@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/format   "s2s-gateway log 2\n"   written first, and only once
 //! DIR/lock     held locked by the process that uses the directory
-//! DIR/log/     the database, and in `segments` the large batches
+//! DIR/end      which end of the database was the last one without a crash
+//! DIR/log/     the database, and in its `segments` the large batches
 //! ```
 
 use std::{
@@ -88,6 +89,11 @@ impl DataDirectory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file that tells of the last end.
+    pub(super) fn end(&self) -> PathBuf {
+        self.path.join("end")
     }
 
     /// Where the database lies.

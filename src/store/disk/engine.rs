@@ -8,6 +8,7 @@
 //! meta      key              → version, value
 //! reclaim   log number       → number before which its batches may be removed
 //! state     "numbers"        → the greatest number that was ever given to a log or as a version
+//!           "ends"           → how often the store was ended without a crash
 //!           "past"           → nothing
 //! ```
 //!
@@ -58,6 +59,7 @@ const MOST_UNMOVED: usize = 3;
 const MOST_UNMERGED: usize = 24;
 
 const LAST_NUMBER: &[u8] = b"numbers";
+const ENDS: &[u8] = b"ends";
 /// Written only for the sake of having written.
 const PAST: &[u8] = b"past";
 
@@ -364,6 +366,10 @@ impl Writing<'_> {
         self.batch.insert(&self.engine.state, LAST_NUMBER, number.to_be_bytes());
     }
 
+    pub(super) fn put_ends(&mut self, number: u64) {
+        self.batch.insert(&self.engine.state, ENDS, number.to_be_bytes());
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
@@ -475,7 +481,15 @@ impl Look<'_> {
     }
 
     pub(super) fn last_number(&self) -> Result<u64, EngineError> {
-        let number = self.snapshot.get(&self.engine.state, LAST_NUMBER)?;
+        self.state(LAST_NUMBER)
+    }
+
+    pub(super) fn ends(&self) -> Result<u64, EngineError> {
+        self.state(ENDS)
+    }
+
+    fn state(&self, key: &[u8]) -> Result<u64, EngineError> {
+        let number = self.snapshot.get(&self.engine.state, key)?;
         Ok(number.map(|number| format::decode_number(&number)).transpose()?.unwrap_or(0))
     }
 }

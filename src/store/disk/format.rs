@@ -1,11 +1,13 @@
-//! The bytes that stand in the database: keys and values of batches, heads and the meta table. Knows no database.
+//! The bytes that stand in the database: keys and values of batches, segments, heads and the meta table, and what stands
+//! in a segment before each batch. Knows no database, and no file. Numbers are in big endian where nothing else is said.
 //!
 //! ```text
-//! batch  key     [log, low half 4 BE, high half 4 BE][first seq_num 8 BE][count 4 BE][last timestamp 8 BE][metered before 8 BE][metered 4 BE][place 1]
+//! batch  key     [log, low half 4, high half 4][first seq_num 8][count 4][last timestamp 8][metered before 8][metered 4][place 1]
 //!        value   [version 1][checksum 8 LE][batch]                    as `batch_bytes` writes it
 //!        or, by its place, a pointer to that value, which stands in a segment behind its key and its length
 //! pointer        [version 1][checksum 8 LE][segment 8][offset 8][length 4]
-//! segment key    [number 8 BE]
+//! in a segment   ([batch key][length 4][value])*
+//! segment key    [number 8]
 //!        value   [version 1][checksum 8 LE][live 8][written 8]
 //! head   key     [stream id 16]
 //!        value   [version 1][checksum 8 LE][log 8][tail 8, 8][trim point 8][appended 8][released 8, 8][token length 8][token 0..=36]
@@ -14,8 +16,7 @@
 //!
 //! * What a search needs to know of a batch stands in its key, because the engine keeps values apart from keys: seeking
 //!   by time, counting and trimming read no record. So does what it leaves of the head: an append that moves only the
-//!   tail writes no head, and the stored one then is as the last such append but that of the last batch's end
-//!   ([`StoredHead::after`]).
+//!   tail writes no head, and the head then is the stored one with the end of the last batch ([`StoredHead::after`]).
 //! * The low half of a log's number stands first: the engine keeps the first four bytes of a key where it compares them
 //!   without following a pointer, and there they are to tell one log from the other.
 //! * `metered before` counts the log's records from its first on, so that sizes of ranges are differences.
@@ -30,7 +31,7 @@ use crate::{
     types::{Batch, FencingToken, Head, Position, SeqNum, Timestamp},
 };
 
-/// Of batches and heads. What is stored with another version is not read.
+/// Of all that has a checksum. What is stored with another version is not read.
 const VERSION: u8 = 1;
 /// Bytes before what a checksum covers: version and checksum.
 const COVER_LEN: usize = 9;
@@ -286,7 +287,7 @@ pub(super) fn check_batch(key: &BatchKey, value: &[u8]) -> Result<(), Damage> {
     uncover(value, &key.to_bytes()).map(|_| ())
 }
 
-/// The value of `batch` under `key`. The second and last copy of its records on their way to the disk.
+/// The value of `batch` under `key`: a second copy of its records on their way to the disk. The engine makes one more.
 pub(super) fn encode_batch(key: &BatchKey, batch: &Batch) -> Bytes {
     // To the byte, or sharing the value would take an allocation of its own.
     let mut value = Vec::with_capacity(COVER_LEN + batch_bytes::len(batch));
@@ -301,7 +302,7 @@ fn index_len(batch: &Batch) -> usize {
     16 + 8 * batch.len()
 }
 
-/// The value of a batch in two pieces, so that its records are not copied once more.
+/// The value of a batch that goes to a segment, in two pieces, so that its records are not copied.
 #[derive(Clone, Debug)]
 pub(super) struct Pieces {
     front: Bytes,

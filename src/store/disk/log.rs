@@ -2,7 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, Weak},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use tokio::sync::oneshot;
@@ -30,6 +34,8 @@ pub(super) struct Log {
     stream: StreamId,
     number: LogNumber,
     sink: Arc<dyn CommitSink>,
+    /// Whether the sink was told that the log failed: then it is told nothing more.
+    has_failed: AtomicBool,
     registry: Arc<Registry>,
     /// What the accepted appends leave behind. Locked while an append goes into the queue, which keeps them in order.
     accepted: Mutex<Accepted>,
@@ -87,6 +93,7 @@ impl Log {
             stream,
             number,
             sink,
+            has_failed: AtomicBool::new(false),
             registry: registry.clone(),
             accepted: Mutex::new(Accepted::Open(accepted)),
             durable: Mutex::new(found),
@@ -103,8 +110,22 @@ impl Log {
         self.number
     }
 
-    pub(super) fn sink(&self) -> &dyn CommitSink {
-        &*self.sink
+    /// Tells the sink that everything before `end` is durable. One that panics is told that the log failed.
+    pub(super) fn tell_durable(&self, end: SeqNum) {
+        if self.has_failed.load(Relaxed) {
+            return;
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.sink.durable(end))) {
+            self.tell_failed(StoreError::Unknown("telling of what was written panicked".into()));
+            resume_unwind(panic);
+        }
+    }
+
+    /// Tells the sink that the log failed, once.
+    pub(super) fn tell_failed(&self, error: StoreError) {
+        if !self.has_failed.swap(true, Relaxed) {
+            self.sink.failed(error);
+        }
     }
 
     pub(super) fn durable(&self) -> Option<StoredHead> {

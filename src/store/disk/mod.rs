@@ -9,8 +9,8 @@
 //!  read, seek, get, scan ─► readers: threads that look at what is durable
 //! ```
 //!
-//! * After a failed write or sync nothing is written any more: what the disk then holds is known only after the next
-//!   start.
+//! * After a failed write or sync, or a panic, nothing is written any more: what the disk then holds is known only after
+//!   the next start. Everyone who waits is told so.
 //! * Before the disk is full appends are refused, and taken again when there is room (`space`).
 //! * Opening reads no batch: a stream's head, and the key of its last batch, are read when the stream is opened.
 
@@ -23,6 +23,7 @@ mod file_names;
 mod format;
 mod hashing;
 mod journal;
+mod last_end;
 mod log;
 mod queue;
 mod readers;
@@ -50,6 +51,7 @@ use self::{
     directory::DataDirectory,
     engine::{Engine, EngineError},
     format::{LogNumber, StoredHead},
+    last_end::LastEnd,
     log::{DiskLog, Log, Registry},
     queue::{Queue, Request},
     readers::Readers,
@@ -74,7 +76,7 @@ pub struct DiskStore {
     table: DiskTable,
     reclaim: Arc<Reclaim>,
     deletions: Arc<Deletions>,
-    /// The writer, and what removes in the background.
+    /// The writer, and those that remove and give back in the background.
     threads: Vec<JoinHandle<()>>,
     directory: DataDirectory,
 }
@@ -109,7 +111,8 @@ impl DiskStore {
     /// Opens the store in `path`, made if it is not there. Of `memory` it takes the shares for what is read often and for
     /// what is not yet moved to its place.
     ///
-    /// Takes as long as reading the journal, of bounded size, whatever the store holds.
+    /// Takes as long as reading the journal, of bounded size, and looking at the length of each segment, whatever else the
+    /// store holds.
     pub fn open(path: &Path, memory: MemoryShares) -> Result<Self, OpenError> {
         let sizes = SegmentSizes::default();
         Self::open_with(path, memory, sizes, |directory, engine| space::of_file_system(directory, engine))
@@ -126,11 +129,18 @@ impl DiskStore {
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
         let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
+        let last_end = LastEnd::find(&engine, directory.end()).map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
-        Self::start(engine, directory, probe, last).map_err(|error| failed(error.to_string()))
+        Self::start(engine, directory, probe, last, last_end).map_err(|error| failed(error.to_string()))
     }
 
-    fn start(engine: Arc<Engine>, directory: DataDirectory, probe: Probe, last: u64) -> std::io::Result<Self> {
+    fn start(
+        engine: Arc<Engine>,
+        directory: DataDirectory,
+        probe: Probe,
+        last: u64,
+        last_end: LastEnd,
+    ) -> std::io::Result<Self> {
         let (queue, reclaim) = (Arc::<Queue>::default(), Arc::<Reclaim>::default());
         let deletions = Arc::new(Deletions::of(&directory.database()));
         let space = Arc::new(Space::new(probe)?);
@@ -160,6 +170,7 @@ impl DiskStore {
             segments: SegmentWriter::new(engine.segments().clone()),
             journals: engine.journals(),
             noted_number: last,
+            last_end,
             reports: writer::reports(queue.clone()),
         };
         // Whatever fails from here on, dropping `store` ends the threads that were started.

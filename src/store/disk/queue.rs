@@ -129,15 +129,36 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    requests: VecDeque<Request>,
+    /// Each as much as one write takes, so that taking them moves none of them while others wait for the lock.
+    full: VecDeque<Portion>,
+    /// Those behind them.
+    last: Portion,
+    /// Of all.
+    requests: usize,
     bytes: usize,
     phase: Phase,
     writer: WriterState,
 }
 
+/// Requests for one write.
+#[derive(Default)]
+struct Portion {
+    requests: Vec<Request>,
+    bytes: usize,
+}
+
+/// What the writer is to do next.
+pub(super) enum Next {
+    /// To write these at once; nothing, when there was nothing for a while.
+    Write(Vec<Request>),
+    /// To tell these that nothing is written any more, for this reason.
+    Fail(Vec<Request>, Arc<str>),
+    End,
+}
+
 /// ```text
-/// Open ──► Closed     takes no more, what waits is written
-///   └────► Failed     takes no more, nothing is written
+/// Open ─┬─────────────┬─► Failed     takes no more, nothing is written
+///       └─► Closed ───┘              takes no more, what waits is written
 /// ```
 #[derive(Default)]
 enum Phase {
@@ -182,6 +203,11 @@ impl Queue {
         self.lock().phase.check()
     }
 
+    /// Whether nothing is written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().has_failed()
+    }
+
     /// Puts `request` behind all others, if requests are taken.
     pub(super) fn push(&self, request: Request) -> Result<(), StoreError> {
         let waiting = self.lock();
@@ -204,8 +230,7 @@ impl Queue {
     }
 
     fn add(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
-        waiting.bytes += request.bytes();
-        waiting.requests.push_back(request);
+        waiting.add(request);
         // Waking is a system call: only for a writer that sleeps.
         if waiting.writer == WriterState::Waiting {
             waiting.writer = WriterState::Busy;
@@ -222,12 +247,13 @@ impl Queue {
         }
     }
 
-    /// From now on takes no more requests, for this reason; those that wait.
-    pub(super) fn fail(&self, reason: Arc<str>) -> VecDeque<Request> {
+    /// From now on takes no more requests, for this reason, and has those that wait told so, by the writer: in their turn,
+    /// after what it still has to tell. If there was a reason before, that stays.
+    pub(super) fn fail(&self, reason: Arc<str>) {
         let mut waiting = self.lock();
-        waiting.phase = Phase::Failed(reason);
-        waiting.bytes = 0;
-        mem::take(&mut waiting.requests)
+        if !waiting.has_failed() {
+            waiting.phase = Phase::Failed(reason);
+        }
     }
 
     /// Tells the writer to end when it has written what waits.
@@ -237,24 +263,27 @@ impl Queue {
         self.came.notify_one();
     }
 
-    /// The requests for one write, as soon as there are any; an empty one when there were none for a while, and none when
-    /// the writer is to end.
-    pub(super) fn take(&self) -> Option<VecDeque<Request>> {
+    /// Waits for requests, or for the end; for a while only, if something could be written.
+    pub(super) fn next(&self) -> Next {
         let mut waiting = self.lock();
         let mut idle = false;
-        while waiting.requests.is_empty() {
+        while waiting.requests == 0 {
             if waiting.writer == WriterState::Ending {
-                return None;
+                return Next::End;
             }
             if idle && !waiting.has_failed() {
                 waiting.writer = WriterState::Busy;
-                return Some(VecDeque::new());
+                return Next::Write(Vec::new());
             }
             waiting.writer = WriterState::Waiting;
             let (woken, timeout) = self.came.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
             (waiting, idle) = (woken, timeout.timed_out());
         }
-        Some(waiting.take_for_one_write())
+        let requests = waiting.take_for_one_write();
+        match &waiting.phase {
+            Phase::Failed(reason) => Next::Fail(requests, reason.clone()),
+            Phase::Open | Phase::Closed => Next::Write(requests),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -268,26 +297,28 @@ impl Waiting {
     }
 
     fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
-        match self.requests.len() < MOST_REQUESTS && self.bytes + bytes <= MOST_BYTES {
+        match self.requests < MOST_REQUESTS && self.bytes + bytes <= MOST_BYTES {
             true => Ok(()),
             false => Err(StoreError::Full("too much waits to be written".into())),
         }
     }
 
-    fn take_for_one_write(&mut self) -> VecDeque<Request> {
-        if self.bytes <= WRITE_BYTES {
-            self.bytes = 0;
-            return mem::take(&mut self.requests);
+    fn add(&mut self, request: Request) {
+        let bytes = request.bytes();
+        self.requests += 1;
+        self.bytes += bytes;
+        self.last.requests.push(request);
+        self.last.bytes += bytes;
+        if self.last.bytes >= WRITE_BYTES {
+            self.full.push_back(mem::take(&mut self.last));
         }
-        let mut bytes = 0;
-        let over = self.requests.iter().position(|request| {
-            bytes += request.bytes();
-            bytes >= WRITE_BYTES
-        });
-        let rest = self.requests.split_off(over.map_or(self.requests.len(), |last| last + 1));
-        let taken = mem::replace(&mut self.requests, rest);
-        self.bytes -= taken.iter().map(Request::bytes).sum::<usize>();
-        taken
+    }
+
+    fn take_for_one_write(&mut self) -> Vec<Request> {
+        let Portion { requests, bytes } = self.full.pop_front().unwrap_or_else(|| mem::take(&mut self.last));
+        self.requests -= requests.len();
+        self.bytes -= bytes;
+        requests
     }
 }
 
@@ -298,5 +329,86 @@ impl Phase {
             Self::Closed => Err(StoreError::Closed("the store was closed".into())),
             Self::Failed(reason) => Err(StoreError::Closed(reason.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request that is so large, as part of a test's own order.
+    fn sized(number: u8, bytes: usize) -> Request {
+        let (key, value) = (Bytes::copy_from_slice(&[number]), Some(vec![0; bytes - 1].into()));
+        Request::Row { key, value, expected: Version::ABSENT, done: oneshot::channel().0 }
+    }
+
+    fn numbers(requests: Vec<Request>) -> Vec<u8> {
+        let number = |request: &Request| match request {
+            Request::Row { key, .. } => key[0],
+            _ => panic!("nothing else was pushed"),
+        };
+        requests.iter().map(number).collect()
+    }
+
+    fn to_write(queue: &Queue) -> Vec<u8> {
+        match queue.next() {
+            Next::Write(requests) => numbers(requests),
+            Next::Fail(..) | Next::End => panic!("they are to be written"),
+        }
+    }
+
+    #[test]
+    fn one_write_takes_what_is_large_enough_for_it() {
+        let queue = Queue::default();
+        for (number, bytes) in [(0, 10), (1, WRITE_BYTES - 11), (2, 1), (3, 1), (4, 10 * WRITE_BYTES), (5, 1), (6, 1)] {
+            queue.push(sized(number, bytes)).unwrap();
+        }
+        assert_eq!(to_write(&queue), [0, 1, 2]);
+        assert_eq!(to_write(&queue), [3, 4]);
+        queue.push(sized(7, 1)).unwrap();
+        assert_eq!(to_write(&queue), [5, 6, 7]);
+        assert!(to_write(&queue).is_empty(), "there was nothing for a while");
+    }
+
+    #[test]
+    fn what_was_taken_leaves_room() {
+        let queue = Queue::default();
+        for _ in 0..3 {
+            queue.push(sized(0, MOST_BYTES - 1)).unwrap();
+            queue.push(sized(1, 1)).unwrap();
+            let full = queue.push(sized(2, 1)).unwrap_err();
+            assert!(matches!(full, StoreError::Full(_)), "{full}");
+            assert_eq!((to_write(&queue), to_write(&queue)), (vec![0], vec![1]));
+        }
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_written() {
+        let queue = Queue::default();
+        queue.push(sized(0, WRITE_BYTES)).unwrap();
+        queue.push(sized(1, 1)).unwrap();
+        queue.end();
+        assert_eq!(queue.push(sized(2, 1)), queue.check());
+        assert!(matches!(queue.check(), Err(StoreError::Closed(_))));
+        assert_eq!((to_write(&queue), to_write(&queue)), (vec![0], vec![1]));
+        assert!(matches!(queue.next(), Next::End));
+    }
+
+    #[test]
+    fn what_waits_after_a_failure_is_told_the_first_reason() {
+        let queue = Queue::default();
+        queue.push(sized(0, WRITE_BYTES)).unwrap();
+        queue.push(sized(1, 1)).unwrap();
+        queue.fail("a reason".into());
+        queue.fail("another".into());
+        assert_eq!(queue.push(sized(2, 1)), Err(StoreError::Closed("a reason".into())));
+        for expected in [0, 1] {
+            match queue.next() {
+                Next::Fail(requests, reason) => assert_eq!((numbers(requests), &*reason), (vec![expected], "a reason")),
+                Next::Write(_) | Next::End => panic!("they are to be failed"),
+            }
+        }
+        queue.end();
+        assert!(matches!(queue.next(), Next::End));
     }
 }

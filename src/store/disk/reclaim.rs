@@ -144,19 +144,36 @@ impl Remover<'_> {
             let began = clock::instant();
             let slice = self.slice(log, from, to).map_err(|error| error.of_read("what is to be removed"))?;
             let progress = if slice.len() < SLICE { Progress::Finished } else { Progress::More };
-            if let Some((last, _)) = slice.last() {
-                self.removed += metered_in_database(&slice);
-                from = last.first.saturating_add(1);
+            let last = slice.last().map(|(last, _)| last.first);
+            let metered = metered_in_database(&slice);
+            match self.remove_slice(log, to, slice, progress) {
+                // Too much waits to be written: the same again, later.
+                Err(StoreError::Full(_)) => {
+                    thread::sleep(LONGEST_REST);
+                    continue;
+                }
+                written => written?,
             }
-            let (done, answer) = oneshot::channel();
-            self.queue.push(Request::Remove(Removal { log, batches: slice, to, progress, done }))?;
-            answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::Closed("the writer ended".into())))?;
+            self.removed += metered;
+            from = last.map_or(from, |last| last.saturating_add(1));
             if progress == Progress::Finished {
                 break;
             }
             rest(began);
         }
         Ok(())
+    }
+
+    fn remove_slice(
+        &self,
+        log: LogNumber,
+        to: SeqNum,
+        batches: Vec<(BatchKey, Option<Pointer>)>,
+        progress: Progress,
+    ) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.push(Request::Remove(Removal { log, batches, to, progress, done }))?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::Closed("the writer ended".into())))
     }
 
     fn slice(&self, log: LogNumber, from: SeqNum, to: SeqNum) -> Result<Vec<(BatchKey, Option<Pointer>)>, EngineError> {
@@ -201,4 +218,54 @@ pub(super) fn start(
         }
         reclaim.run(&engine, &queue, &space, &deletions);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::{
+        store::disk::{queue::Next, space::Free},
+        types::MemoryShares,
+    };
+
+    /// Takes what waits, and answers what removes.
+    fn write_once(queue: &Queue) -> usize {
+        let Next::Write(requests) = queue.next() else { panic!("it is written") };
+        let answered = requests.into_iter().filter_map(|request| match request {
+            Request::Remove(removal) => removal.done.send(Ok(())).ok(),
+            _ => None,
+        });
+        answered.count()
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20), Default::default()).unwrap();
+        let (reclaim, queue) = (Reclaim::default(), Arc::new(Queue::default()));
+        while queue.push(Request::Barrier(oneshot::channel().0)).is_ok() {}
+        // It asks for room each time it tries: now, at first, and when it tries again.
+        let (asked, writer) = (AtomicUsize::new(0), queue.clone());
+        let probe = move || {
+            if asked.fetch_add(1, Relaxed) == 2 {
+                let writer = writer.clone();
+                thread::spawn(move || while write_once(&writer) == 0 {});
+            }
+            Ok(Free { free: 1 << 40, total: 1 << 40 })
+        };
+        let space = Space::new(Box::new(probe)).unwrap();
+        space.take(1 << 30, Purpose::Keep).unwrap();
+        let deletions = Deletions::of(directory.path());
+        let mut remover = Remover {
+            reclaim: &reclaim,
+            engine: &engine,
+            queue: &queue,
+            space: &space,
+            deletions: &deletions,
+            removed: 0,
+        };
+        assert_eq!(remover.remove(LogNumber(1), SeqNum::MAX), Ok(()));
+    }
 }

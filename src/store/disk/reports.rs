@@ -1,88 +1,91 @@
 //! What is told when a commit is durable, on its way from the writer to the runtime. Knows nothing of what is told.
 //!
 //! ```text
-//! writer: one commit ─► queue ─► one task, woken once ─► whoever waits for any of it
+//! writer: one commit ─► queue ─► one task, woken once ──────► whoever waits for any of it
+//!                │          └──► whoever ends the runtime ──►    the task is gone, and tells no more
+//!                └───────────────────────────────────────────►    there is no runtime, or no more
 //! ```
 //!
 //! A commit holds batches of hundreds of streams. If the writer told each of them, their sessions would be woken from its
 //! thread: a lock and a search for an idle worker for each, and workers that run one session, sleep, and are woken for the
 //! next, while the next commit waits. From a task of the runtime, waking a session is putting it into a worker's own
 //! queue, and what a stream frees is freed where it was allocated.
+//!
+//! Whichever way they go, all are told, one after the other, in the order in which they were passed on.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread, vec,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+    vec,
 };
 
 use tokio::{runtime::Handle, sync::mpsc};
+
+use super::locked;
 
 /// Reports after which others of the runtime's tasks have their turn.
 const MOST_AT_ONCE: usize = 64;
 
 /// The way to those who are told.
 pub(super) struct Reports<T> {
-    telling: Telling<T>,
+    telling: Arc<Telling<T>>,
     /// Where a task takes them; none where there is no runtime.
     task: Option<mpsc::UnboundedSender<Vec<T>>>,
-    /// Whether telling one panicked: of what comes after it nothing is told.
-    panicked: Arc<AtomicBool>,
 }
 
-/// What is done with a report.
 struct Telling<T> {
+    /// What is done with a report.
     tell: fn(T),
-    /// When telling another one panicked.
-    give_up: fn(T),
+    /// What is done when that panicked.
+    panicked: Box<dyn Fn() + Send + Sync>,
+    /// Locked while reports are passed on to the task, and while one that ends finds that there are no more: whoever finds
+    /// it gone finds that all before were told. Nobody is told under it.
+    passing_on: Mutex<()>,
 }
 
 impl<T: Send + 'static> Reports<T> {
-    /// Told by a task of the runtime that this is called in, or on the spot if there is none. `guard` lives as long as the
-    /// task. If `tell` panics, `give_up` gets what was passed on before that and not told.
-    pub(super) fn start(tell: fn(T), give_up: fn(T), guard: impl Send + 'static) -> Self {
-        let telling = Telling { tell, give_up };
-        let panicked = Arc::<AtomicBool>::default();
+    /// Told by a task of the runtime that this is called in, or on the spot if there is none. If `tell` panics, `panicked`
+    /// is called, and the others are told all the same.
+    pub(super) fn start(tell: fn(T), panicked: impl Fn() + Send + Sync + 'static) -> Self {
+        let telling = Arc::new(Telling { tell, panicked: Box::new(panicked), passing_on: Mutex::default() });
         let task = Handle::try_current().ok().map(|runtime| {
             let (sender, commits) = mpsc::unbounded_channel();
-            let panicked = panicked.clone();
-            runtime.spawn(async move {
-                let _guard = guard;
-                Commits { commits, telling, panicked }.tell().await;
-            });
+            runtime.spawn(Commits { commits, untold: Vec::new().into_iter(), telling: telling.clone() }.tell());
             sender
         });
-        Self { telling, task, panicked }
+        Self { telling, task }
     }
 
-    /// Has `reports` told in their order, after those passed on before; on the spot if the runtime has ended.
+    /// Has `reports` told in their order, after those passed on before; on the spot if the runtime has ended. Called by one
+    /// thread.
     pub(super) fn pass_on(&self, reports: Vec<T>) {
-        let left = match &self.task {
-            Some(task) => task.send(reports).err().map(|unsent| unsent.0).unwrap_or_default(),
-            None => reports,
-        };
-        if self.panicked.load(SeqCst) {
-            return left.into_iter().for_each(self.telling.give_up);
+        if let Err(left) = self.pass_on_to_task(reports) {
+            left.into_iter().for_each(|report| self.telling.tell(report));
         }
-        let mut untold = self.telling.of(left);
-        while untold.tell_one() {}
+    }
+
+    fn pass_on_to_task(&self, reports: Vec<T>) -> Result<(), Vec<T>> {
+        let Some(task) = &self.task else { return Err(reports) };
+        let _passing_on = locked(&self.telling.passing_on);
+        task.send(reports).map_err(|unsent| unsent.0)
     }
 }
 
 /// What the task takes.
 struct Commits<T> {
     commits: mpsc::UnboundedReceiver<Vec<T>>,
-    telling: Telling<T>,
-    panicked: Arc<AtomicBool>,
+    /// Of the one that is being told.
+    untold: vec::IntoIter<T>,
+    telling: Arc<Telling<T>>,
 }
 
 impl<T> Commits<T> {
     async fn tell(mut self) {
         while let Some(reports) = self.commits.recv().await {
-            let mut untold = self.telling.of(reports);
+            self.untold = reports.into_iter();
             let mut told = 0;
-            while untold.tell_one() {
+            for report in self.untold.by_ref() {
+                self.telling.tell(report);
                 told += 1;
                 if told % MOST_AT_ONCE == 0 {
                     tokio::task::yield_now().await;
@@ -93,59 +96,42 @@ impl<T> Commits<T> {
 }
 
 impl<T> Drop for Commits<T> {
+    /// Tells what the task did not come to, if its runtime ended before all was told.
     fn drop(&mut self) {
-        // Before the channel is closed, so that whoever finds it closed knows why.
-        self.panicked.store(thread::panicking(), SeqCst);
-        self.commits.close();
-        while let Ok(reports) = self.commits.try_recv() {
-            drop(self.telling.of(reports));
-        }
-    }
-}
-
-/// Reports of one commit that are not yet told.
-struct Untold<T> {
-    reports: vec::IntoIter<T>,
-    telling: Telling<T>,
-}
-
-impl<T> Untold<T> {
-    /// Says whether there was one.
-    fn tell_one(&mut self) -> bool {
-        self.reports.next().map(self.telling.tell).is_some()
-    }
-}
-
-impl<T> Drop for Untold<T> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.reports.by_ref().for_each(self.telling.give_up);
+        loop {
+            self.untold.by_ref().for_each(|report| self.telling.tell(report));
+            let _passing_on = locked(&self.telling.passing_on);
+            match self.commits.try_recv() {
+                Ok(reports) => self.untold = reports.into_iter(),
+                Err(_) => return self.commits.close(),
+            }
         }
     }
 }
 
 impl<T> Telling<T> {
-    fn of(&self, reports: Vec<T>) -> Untold<T> {
-        Untold { reports: reports.into_iter(), telling: *self }
+    fn tell(&self, report: T) {
+        // Of what is torn by a panic nothing is used again: the report is gone.
+        if catch_unwind(AssertUnwindSafe(|| (self.tell)(report))).is_err() {
+            (self.panicked)();
+        }
     }
 }
-
-// Derived, they would be asked of `T` too.
-impl<T> Clone for Telling<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Telling<T> {}
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        thread,
+    };
+
+    use tokio::{runtime::Runtime, sync::oneshot};
 
     use super::*;
 
     type Asked = (oneshot::Sender<usize>, usize);
+    /// A report that does something when it is told.
+    type Act = Box<dyn FnOnce() + Send>;
 
     fn answer((answer, number): Asked) {
         answer.send(number).unwrap();
@@ -156,9 +142,27 @@ mod tests {
         (senders.into_iter().zip(0..).collect(), receivers)
     }
 
+    fn act(act: Act) {
+        act();
+    }
+
+    /// What was noted, and reports that note a number each.
+    fn noting() -> (Arc<Mutex<Vec<usize>>>, impl Fn(usize) -> Act) {
+        let noted = Arc::<Mutex<Vec<usize>>>::default();
+        let notes = noted.clone();
+        (noted, move |number| {
+            let notes = notes.clone();
+            Box::new(move || locked(&notes).push(number))
+        })
+    }
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
     #[tokio::test]
     async fn everyone_is_told_in_the_runtime() {
-        let reports = Reports::start(answer, drop, ());
+        let reports = Reports::start(answer, || ());
         let (asked, mut answers) = asked(1000);
         reports.pass_on(asked);
         assert!(answers[0].try_recv().is_err(), "not on this thread");
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn without_a_runtime_they_are_told_at_once() {
-        let reports = Reports::start(answer, drop, ());
+        let reports = Reports::start(answer, || ());
         let (asked, answers) = asked(3);
         reports.pass_on(asked);
         assert!(answers.into_iter().enumerate().all(|(number, mut answer)| answer.try_recv() == Ok(number)));
@@ -177,35 +181,63 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_runtime_is_told_all_the_same() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let reports = runtime.block_on(async { Reports::start(answer, drop, ()) });
+        let runtime = runtime();
+        let reports = runtime.block_on(async { Reports::start(answer, || ()) });
         drop(runtime);
         let (asked, mut answers) = asked(1);
         reports.pass_on(asked);
         assert_eq!(answers[0].try_recv(), Ok(0));
     }
 
-    #[tokio::test]
-    async fn where_telling_one_panics_the_others_are_given_up() {
-        fn tell((answer, number): Asked) {
-            assert!(number != 1, "this one panics");
-            answer.send(number).unwrap();
+    #[test]
+    fn what_waits_when_the_runtime_ends_is_told_by_whoever_ends_it() {
+        let (noted, note) = noting();
+        let runtime = runtime();
+        let reports = runtime.block_on(async { Reports::start(act, || ()) });
+        let mut numbers = 0..3 * MOST_AT_ONCE;
+        reports.pass_on(numbers.by_ref().take(2 * MOST_AT_ONCE).map(&note).collect());
+        reports.pass_on(numbers.map(&note).collect());
+        // It stands in the middle of the first commit.
+        runtime.block_on(tokio::task::yield_now());
+        let told = locked(&noted).len();
+        assert!((1..2 * MOST_AT_ONCE).contains(&told), "{told} were told in the runtime");
+        drop(runtime);
+        assert!(locked(&noted).iter().copied().eq(0..3 * MOST_AT_ONCE), "{noted:?}");
+    }
+
+    #[test]
+    fn what_is_passed_on_while_the_runtime_ends_waits_its_turn() {
+        let (noted, note) = noting();
+        let runtime = runtime();
+        let reports = Arc::new(runtime.block_on(async { Reports::start(act, || ()) }));
+        let (passing, second) = (reports.clone(), note(2));
+        let pass_on_from_elsewhere = move || thread::spawn(move || passing.pass_on(vec![second])).join().unwrap();
+        reports.pass_on(vec![Box::new(pass_on_from_elsewhere), note(1)]);
+        drop(runtime);
+        assert_eq!(*locked(&noted), [1, 2]);
+        reports.pass_on(vec![note(3)]);
+        assert_eq!(*locked(&noted), [1, 2, 3]);
+    }
+
+    #[test]
+    fn where_telling_one_panics_the_others_are_told() {
+        for with_runtime in [true, false] {
+            let (noted, note) = noting();
+            let panics = Arc::<AtomicUsize>::default();
+            let counted = panics.clone();
+            let count = move || {
+                counted.fetch_add(1, Relaxed);
+            };
+            let start = || Reports::start(act, count);
+            let runtime = runtime();
+            let reports = if with_runtime { runtime.block_on(async { start() }) } else { start() };
+            reports.pass_on(vec![note(0), Box::new(|| panic!("this one panics")), note(1)]);
+            reports.pass_on(vec![note(2)]);
+            runtime.block_on(tokio::task::yield_now());
+            assert_eq!((&locked(&noted)[..], panics.load(Relaxed)), (&[0, 1, 2][..], 1));
+            reports.pass_on(vec![Box::new(|| panic!("and this one")), note(3)]);
+            drop(runtime);
+            assert_eq!((&locked(&noted)[..], panics.load(Relaxed)), (&[0, 1, 2, 3][..], 2));
         }
-        fn give_up((answer, _): Asked) {
-            answer.send(100).unwrap();
-        }
-        let reports = Reports::start(tell, give_up, ());
-        let ((first, mut answers), (second, more)) = (asked(3), asked(1));
-        reports.pass_on(first);
-        reports.pass_on(second);
-        answers.extend(more);
-        let mut found = Vec::new();
-        for answer in answers {
-            found.push(answer.await.ok());
-        }
-        assert_eq!(found, [Some(0), None, Some(100), Some(100)]);
-        let (asked, mut answers) = self::asked(1);
-        reports.pass_on(asked);
-        assert_eq!(answers[0].try_recv(), Ok(100), "what is durable later is not told after a failure");
     }
 }

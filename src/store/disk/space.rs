@@ -1,5 +1,5 @@
-//! How much room the file system has left, asked now and then, so that appends end before the engine hits the wall: a
-//! write that fails for want of room is a failed disk, after which nothing is written any more.
+//! How much room the file system has left, asked now and then, so that appends end before a write hits the wall: one that
+//! fails for want of room is a failed disk, after which nothing is written any more.
 
 use std::{
     io,
@@ -11,8 +11,8 @@ use std::{
 use super::{engine::Engine, locked};
 use crate::{clock, store::StoreError};
 
-/// What appends leave free, at least: room for the journal to be moved to its place, for merges, and for the trims that
-/// make room.
+/// What appends leave free, at least: room for the journal to be moved to its place, for merges, for moves out of
+/// segments, and for the trims that make room.
 const LEAST_RESERVE: u64 = 128 * 1024 * 1024;
 const MOST_RESERVE: u64 = 8 * 1024 * 1024 * 1024;
 /// The share of the file system that appends leave free.
@@ -74,7 +74,8 @@ impl Space {
         }
         match seen.has_room(bytes, purpose) {
             true => {
-                // Once in the journal, and once when it is moved to its place.
+                // In the database: once in the journal, and once when it is moved to its place. What goes to a segment is
+                // written once; for that this is too much, until the file system is asked again.
                 seen.taken_since += 2 * bytes;
                 Ok(())
             }

@@ -1,7 +1,10 @@
 //! The store contract on disk, and what is this store's own: reopening, damage, space, removal.
 
+mod last_end;
 mod model;
+mod on_runtime;
 mod segments;
+mod telling;
 
 use std::{
     io,
@@ -397,54 +400,4 @@ fn the_writer_reports_each_log_once_a_write() {
     sink.1.wait_for(SeqNum::new(5000)).unwrap();
     let reports = sink.0.load(Relaxed);
     assert!(reports < 5000, "{reports} reports of 5000 batches: nothing was written together");
-}
-
-/// Does as it is told when something is reported to it.
-struct Told<F>(F);
-
-impl<F: Fn() + Send + Sync + 'static> CommitSink for Told<F> {
-    fn durable(&self, _end: SeqNum) {
-        (self.0)();
-    }
-
-    fn failed(&self, _error: StoreError) {}
-}
-
-#[test]
-fn a_sink_that_panics_leaves_nobody_waiting() {
-    let disk = OnDisk::create();
-    let append = |log: &Arc<dyn StreamLog>| {
-        let batch = testing::batch(0, &[("x", 1)]);
-        log.append(batch.clone(), Head { tail: batch.end(), ..Head::default() }).unwrap();
-    };
-    let open = |stream, sink| block_on(disk.store.open(StreamId::new(stream), sink)).unwrap().log;
-    let (go_on, held) = std::sync::mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    let holds = open(1, Arc::new(Told(move || assert!(held.lock().unwrap().recv().is_err()))));
-    let panics = open(2, Arc::new(Told(|| panic!("a sink that panics"))));
-    let reports = Arc::new(Reports::default());
-    let other = open(3, reports.clone());
-    append(&holds);
-    // These two are written together, while the first report is under way.
-    eventually("the first write", || block_on(holds.read(SeqNum::FIRST, 1)).unwrap().len() == 1);
-    append(&panics);
-    append(&other);
-    drop(go_on);
-    let told = reports.wait_for(SeqNum::new(1));
-    assert!(matches!(told, Err(StoreError::Unknown(_))), "{told:?}");
-    eventually("the end of writing", || matches!(disk.store.health(), Err(StoreError::Closed(_))));
-}
-
-#[tokio::test]
-async fn threads_of_the_store_wait_for_no_runtime() {
-    // This is the only thread of the runtime, and it does nothing for it until all have been told.
-    let disk = OnDisk::create();
-    let removal =
-        |done| Removal { log: LogNumber(1), batches: Vec::new(), to: SeqNum::FIRST, progress: Progress::More, done };
-    let (done, removed) = tokio::sync::oneshot::channel();
-    disk.store.shared.queue.push(Request::Remove(removal(done))).unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
-    thread::spawn(move || tell.send(removed.blocking_recv()));
-    let answer = told.recv_timeout(Duration::from_secs(20)).expect("it is told");
-    assert_eq!(answer, Ok(Ok(())));
 }

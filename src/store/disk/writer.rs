@@ -3,18 +3,22 @@
 //! ```text
 //! queue ──► requests ──► Commit: each key once ──► large batches: write, sync ──► the rest, with pointers: write, sync
 //!           durable heads, sinks, answers ◄── done ───────────┼────────────────────────────┘
-//!           everything fails, for good ◄── fails ─────────────┘
+//!           everything fails, for good ◄── fails, or panics ──┘
 //! ```
 //!
-//! It knows the order of things, and neither how they are encoded nor who waits for them.
+//! It knows the order of things, and neither how they are encoded nor who waits for them. Nobody else reports: what is
+//! told of a request comes after what is told of those before it, also when everything fails.
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    vec,
 };
 
 use bytes::Bytes;
@@ -24,8 +28,9 @@ use super::{
     engine::{Engine, EngineError, Look, Writing},
     format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead, Usage},
     hashing::BuildIdHasher,
+    last_end::LastEnd,
     log::Log,
-    queue::{Append, Moves, Progress, Queue, Relocation, Removal, Reply, Request, Value},
+    queue::{Append, Moves, Next, Progress, Queue, Relocation, Removal, Reply, Request, Value},
     reclaim::Reclaim,
     reports::Reports,
     segments::SegmentWriter,
@@ -67,41 +72,76 @@ pub(super) struct Writer {
     pub(super) journals: usize,
     /// The last number that is written down as given.
     pub(super) noted_number: u64,
+    pub(super) last_end: LastEnd,
     pub(super) reports: Reports<Report>,
 }
 
-/// The way to whoever waits for what `queue` takes. If telling one of them panics, nothing is taken any more, and the
-/// others are told that what they asked for may have happened.
+/// The way to whoever waits for what `queue` takes. If telling one of them panics, nothing is taken any more.
 pub(super) fn reports(queue: Arc<Queue>) -> Reports<Report> {
-    Reports::start(Report::tell, Report::give_up, FailOnPanic(queue))
+    Reports::start(Report::tell, move || {
+        tracing::error!("telling of what was written panicked: nothing is written any more");
+        queue.fail("telling of what was written panicked".into());
+    })
+}
+
+/// The requests of one write, as long as nobody was told of them.
+struct Untold {
+    /// Those that are not yet part of the write.
+    requests: vec::IntoIter<Request>,
+    /// What will be told of the others.
+    outcomes: Vec<Outcome>,
 }
 
 impl Writer {
     /// Writes until the queue ends.
     pub(super) fn run(mut self) {
-        let _fails_if_this_panics = FailOnPanic(self.queue.clone());
-        while let Some(requests) = self.queue.take() {
-            if let Err((reason, requests)) = self.write(requests) {
-                tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
-                let waiting = self.queue.fail(reason.clone()).into_iter().map(Outcome::unwritten);
-                self.report(failures(requests.into_iter().chain(waiting), &reason));
+        loop {
+            match self.queue.next() {
+                Next::Write(requests) => self.write_or_fail(requests),
+                Next::Fail(requests, reason) => {
+                    self.report_failed(requests.into_iter().map(Outcome::unwritten), &reason)
+                }
+                Next::End => return self.note_end(),
             }
         }
     }
 
-    fn write(&mut self, requests: VecDeque<Request>) -> Result<(), (Arc<str>, Vec<Outcome>)> {
-        let mut commit = Commit::new(&self.engine, &self.numbers);
-        for request in requests {
+    fn note_end(&self) {
+        if !self.queue.has_failed()
+            && let Err(error) = self.last_end.note(&self.engine)
+        {
+            tracing::warn!(%error, "the end of what was written is not noted");
+        }
+    }
+
+    /// After a failure nothing is written any more, and those who were not told that they are durable are told so: what the
+    /// disk then holds is not known. The same after a panic of the engine.
+    fn write_or_fail(&mut self, requests: Vec<Request>) {
+        let mut untold = Untold { requests: requests.into_iter(), outcomes: Vec::new() };
+        // What a panic leaves half done is not used again.
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(&mut untold)));
+        if let Err(reason) = written.unwrap_or_else(|_| Err("the thread that writes to the disk panicked".into())) {
+            tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
+            self.queue.fail(reason.clone());
+            let Untold { requests, outcomes } = untold;
+            self.report_failed(outcomes.into_iter().chain(requests.map(Outcome::unwritten)), &reason);
+        }
+    }
+
+    fn write(&mut self, untold: &mut Untold) -> Result<(), Arc<str>> {
+        let mut commit = Commit::new(&self.engine, &self.numbers, &mut untold.outcomes);
+        for request in untold.requests.by_ref() {
             commit.add(request);
         }
-        match commit.write(&mut self.noted_number, &mut self.segments) {
-            Ok(committed) => {
-                self.report(committed.settle(&self.reclaim));
-                self.look_after_journals();
-                Ok(())
-            }
-            Err((error, outcomes)) => Err((error.reason(), outcomes)),
-        }
+        let committed = commit.write(&mut self.noted_number, &mut self.segments).map_err(|error| error.reason())?;
+        committed.settle(&self.reclaim);
+        self.report(mem::take(&mut untold.outcomes).into_iter().map(Report::Durable).collect());
+        self.look_after_journals();
+        Ok(())
+    }
+
+    fn report_failed(&self, outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) {
+        self.report(outcomes.map(|outcome| Report::Failed(outcome, reason.clone())).collect());
     }
 
     /// The store's own threads are told on the spot: whoever drops the store waits for them, perhaps on the one thread that
@@ -123,19 +163,6 @@ impl Writer {
     }
 }
 
-/// After a panic of the writer, or of a sink that was told, what waits in the queue is told that it failed.
-struct FailOnPanic(Arc<Queue>);
-
-impl Drop for FailOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let reason: Arc<str> = "the thread that writes to the disk, or reports it, panicked".into();
-            let waiting = self.0.fail(reason.clone()).into_iter().map(Outcome::unwritten);
-            failures(waiting, &reason).into_iter().for_each(Report::tell);
-        }
-    }
-}
-
 /// Requests on their way to becoming one write.
 struct Commit<'a> {
     engine: &'a Engine,
@@ -149,7 +176,8 @@ struct Commit<'a> {
     rows: HashMap<Bytes, Row>,
     reclaims: HashMap<LogNumber, Option<SeqNum>>,
     large: Large,
-    outcomes: Vec<Outcome>,
+    /// Not its own, so that they outlive it, whatever happens.
+    outcomes: &'a mut Vec<Outcome>,
 }
 
 /// What becomes of batches in segments.
@@ -193,7 +221,7 @@ pub(super) enum Outcome {
 }
 
 impl<'a> Commit<'a> {
-    fn new(engine: &'a Engine, numbers: &'a Numbers) -> Self {
+    fn new(engine: &'a Engine, numbers: &'a Numbers, outcomes: &'a mut Vec<Outcome>) -> Self {
         Self {
             engine,
             look: OnceCell::new(),
@@ -205,7 +233,7 @@ impl<'a> Commit<'a> {
             rows: HashMap::new(),
             reclaims: HashMap::new(),
             large: Large::default(),
-            outcomes: Vec::new(),
+            outcomes,
         }
     }
 
@@ -360,16 +388,9 @@ impl<'a> Commit<'a> {
     }
 
     /// Writes what the requests came to, and syncs.
-    fn write(
-        mut self,
-        noted_number: &mut u64,
-        segments: &mut SegmentWriter,
-    ) -> Result<Committed, (EngineError, Vec<Outcome>)> {
+    fn write(mut self, noted_number: &mut u64, segments: &mut SegmentWriter) -> Result<Committed, EngineError> {
         self.put_batches();
-        let usage = match self.large.write(self.engine, segments, &mut self.writing) {
-            Ok(usage) => usage,
-            Err(error) => return Err((error, self.outcomes)),
-        };
+        let usage = self.large.write(self.engine, segments, &mut self.writing)?;
         for StreamChange { stream, head, moves, .. } in &self.streams {
             match (head, moves) {
                 (Some(_), Moves::Tail) => {}
@@ -393,25 +414,19 @@ impl<'a> Commit<'a> {
                 None => self.writing.remove_reclaim(log),
             }
         }
-        let committed = Committed { streams: self.streams, outcomes: self.outcomes, reclaims };
+        let committed = Committed { streams: self.streams, reclaims };
         if self.writing.is_empty() {
-            return match self.engine.check() {
-                Ok(()) => Ok(committed),
-                Err(error) => Err((error, committed.outcomes)),
-            };
+            return self.engine.check().map(|()| committed);
         }
         let last_number = self.numbers.last();
         if last_number > *noted_number {
             self.writing.put_last_number(last_number);
         }
-        match self.engine.wait_for_room().and_then(|()| self.writing.commit()) {
-            Ok(()) => {
-                *noted_number = last_number;
-                self.engine.segments().set_usage(usage);
-                Ok(committed)
-            }
-            Err(error) => Err((error, committed.outcomes)),
-        }
+        self.engine.wait_for_room()?;
+        self.writing.commit()?;
+        *noted_number = last_number;
+        self.engine.segments().set_usage(usage);
+        Ok(committed)
     }
 }
 
@@ -457,20 +472,18 @@ fn change_usage(
 /// What was written.
 struct Committed {
     streams: Vec<StreamChange>,
-    outcomes: Vec<Outcome>,
     reclaims: Vec<(LogNumber, SeqNum)>,
 }
 
 impl Committed {
-    /// From now on it is what readers find. Whom to tell of it, in the order in which they asked.
-    fn settle(self, reclaim: &Reclaim) -> Vec<Report> {
+    /// From now on it is what readers find.
+    fn settle(self, reclaim: &Reclaim) {
         for StreamChange { head, log, .. } in self.streams {
             if let Some(log) = log {
                 log.set_durable(head);
             }
         }
         reclaim.add(self.reclaims);
-        self.outcomes.into_iter().map(Report::Durable).collect()
     }
 }
 
@@ -499,10 +512,10 @@ impl Report {
     fn tell(self) {
         let failed = |reason| StoreError::Unknown(reason);
         match self {
-            Self::Durable(Outcome::Appended { log, end }) => log.sink().durable(end),
+            Self::Durable(Outcome::Appended { log, end }) => log.tell_durable(end),
             Self::Durable(Outcome::Done(done) | Outcome::OwnDone(done)) => answer(done, Ok(())),
             Self::Durable(Outcome::Row(done, write)) => answer(done, Ok(write)),
-            Self::Failed(Outcome::Appended { log, .. }, reason) => log.sink().failed(failed(reason)),
+            Self::Failed(Outcome::Appended { log, .. }, reason) => log.tell_failed(failed(reason)),
             Self::Failed(Outcome::Done(done) | Outcome::OwnDone(done), reason) => answer(done, Err(failed(reason))),
             Self::Failed(Outcome::Row(done, _), reason) => answer(done, Err(failed(reason))),
         }
@@ -511,25 +524,6 @@ impl Report {
     const fn is_to_own_thread(&self) -> bool {
         matches!(self, Self::Durable(Outcome::OwnDone(_)) | Self::Failed(Outcome::OwnDone(_), _))
     }
-
-    /// Instead of telling it: telling another one panicked.
-    fn give_up(self) {
-        let given_up = match self {
-            Self::Durable(outcome) => Self::Failed(outcome, "telling of what was written panicked".into()),
-            failed @ Self::Failed(..) => failed,
-        };
-        given_up.tell();
-    }
-}
-
-/// That all of this failed; of each log once.
-fn failures(outcomes: impl Iterator<Item = Outcome>, reason: &Arc<str>) -> Vec<Report> {
-    let mut told = HashSet::new();
-    let untold = outcomes.filter(|outcome| match outcome {
-        Outcome::Appended { log, .. } => told.insert(log.number()),
-        Outcome::Done(_) | Outcome::OwnDone(_) | Outcome::Row(..) => true,
-    });
-    untold.map(|outcome| Report::Failed(outcome, reason.clone())).collect()
 }
 
 fn answer<T>(done: Reply<T>, result: Result<T, StoreError>) {

@@ -1,0 +1,77 @@
+//! What is lost from the end of the journal is noticed, if the store was ended since.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+
+fn journals(directory: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(directory.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
+}
+
+/// A store that was ended, without what one of its streams was given after it had been ended before.
+fn with_lost_end() -> Arc<TempDir> {
+    let disk = OnDisk::create();
+    Writer::open(&disk.store, 1).append("kept").unwrap();
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    let before: Vec<_> = journals(directory.path()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+    let disk = OnDisk::open(directory);
+    Writer::open(&disk.store, 1).append("lost").unwrap();
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    journals(directory.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
+    before.into_iter().for_each(|(journal, path)| fs::write(path, journal).unwrap());
+    directory
+}
+
+#[test]
+fn a_journal_without_its_end_is_refused() {
+    let directory = with_lost_end();
+    for _ in 0..2 {
+        let refused = DiskStore::open(directory.path(), MEMORY).unwrap_err();
+        assert!(matches!(refused, OpenError::Database { .. }), "{refused}");
+        assert!(refused.to_string().contains("what was written last is missing"), "{refused}");
+    }
+    fs::remove_file(directory.path().join("end")).unwrap();
+    let disk = OnDisk::open(directory);
+    assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1), "what is left is there for those who say so");
+}
+
+#[test]
+fn a_damaged_last_write_is_refused() {
+    let disk = OnDisk::create();
+    Writer::open(&disk.store, 1).append("x").unwrap();
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    let [path] = &journals(directory.path())[..] else { panic!("there is one journal") };
+    let mut journal = fs::read(path).unwrap();
+    let last = journal.iter().rposition(|byte| *byte != 0).unwrap();
+    journal[last - 20] ^= 1;
+    fs::write(path, journal).unwrap();
+    DiskStore::open(directory.path(), MEMORY).unwrap_err();
+}
+
+#[test]
+fn without_the_file_nothing_is_known() {
+    for torn in ["", "x", "\0\0"] {
+        let disk = OnDisk::create();
+        Writer::open(&disk.store, 1).append("x").unwrap();
+        let OnDisk { store, directory } = disk;
+        drop(store);
+        fs::write(directory.path().join("end"), torn).unwrap();
+        let disk = OnDisk::open(directory);
+        assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1));
+        let disk = disk.reopen().unwrap();
+        assert_eq!(fs::read_to_string(disk.directory.path().join("end")).unwrap(), "2\n");
+    }
+}
+
+#[test]
+fn an_end_after_a_failure_is_not_noted() {
+    let disk = OnDisk::create();
+    disk.store.shared.queue.fail("a disk that failed".into());
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    assert!(!directory.path().join("end").exists());
+}
