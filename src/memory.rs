@@ -82,6 +82,13 @@ impl Held {
         }
         self.bytes = bytes;
     }
+
+    /// All that is taken, for another to give back.
+    #[must_use]
+    pub fn hand_over(&mut self) -> Self {
+        let nothing = Self::nothing_of(self.share.clone());
+        std::mem::replace(self, nothing)
+    }
 }
 
 impl Drop for Held {
@@ -105,7 +112,10 @@ mod tests {
         assert_eq!((share.used(), share.left(), share.is_exceeded()), (10, 0, false));
         drop(two);
         assert_eq!((share.used(), share.left()), (2, 8));
+        let handed_over = one.hand_over();
         drop(one);
+        assert_eq!((share.used(), handed_over.bytes()), (2, 2));
+        drop(handed_over);
         assert_eq!(share.used(), 0);
     }
 }

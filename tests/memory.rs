@@ -13,6 +13,7 @@ use h2::client::Builder;
 use support::{
     peer::{self, BASIN, Peer, Session, within},
     process::{Process, serve},
+    tap::{Tap, tapped},
 };
 use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 
@@ -248,6 +249,54 @@ async fn frames_that_are_never_finished_do_not_fill_memory() {
     assert!(taken <= limit + MIB, "{taken} of {limit}");
     let grown = process.memory("VmRSS") - before;
     assert!(grown <= 2 * limit + PROGRAM / 2, "{} MiB", grown / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_followers_do_not_take_from_their_sockets_does_not_fill_memory() {
+    const FOLLOWERS: usize = 200;
+    const BATCHES: usize = 60;
+    let process = Measured::start(&["--memory-budget", "32MiB"]);
+    process.provision().await;
+    process.touch_streams(FOLLOWERS).await;
+    let (mut writes, mut watch) = (process.connect().await, process.connect().await);
+    // Windows as wide as can be: h2 takes what it is given, up to a limit of its own for each session.
+    let mut wide = peer::settings();
+    wide.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (socket, tap) = tapped(TcpStream::connect(process.process.address()).await.unwrap());
+    let mut reads = Peer::over(socket, &wide).await;
+    let mut followers = Vec::new();
+    for number in 0..FOLLOWERS {
+        let mut follower = reads.read_session(&name(number), "seq_num=0").await;
+        follower.expect_records(1).await;
+        followers.push(follower);
+    }
+    let before = process.memory("VmRSS");
+    tap.send_replace(Tap::Closed);
+    let batch = peer::input([[b'x'; RECORD]; RECORDS_A_BATCH]);
+    let mut writers = Vec::new();
+    for number in 0..FOLLOWERS {
+        writers.push(writes.append_session(&name(number)).await);
+    }
+    for _ in 0..BATCHES {
+        for writer in &mut writers {
+            writer.send(batch.clone());
+        }
+        for writer in &mut writers {
+            writer.expect_ack().await;
+        }
+    }
+    let (taken, limit) = Measured::share(&mut watch, "sessions").await;
+    let grown = process.memory("VmRSS").saturating_sub(before);
+    println!("{} KiB are taken of {} KiB, and memory grew by {} MiB", taken / 1024, limit / 1024, grown / MIB);
+    let one_each = FOLLOWERS * RECORDS_A_BATCH * RECORD;
+    assert!(taken > one_each / 2 && taken <= limit + 2 * one_each, "{taken} of {limit}");
+    assert!(grown <= 32 * MIB + 2 * one_each + PROGRAM / 2, "{} MiB", grown / MIB);
+
+    tap.send_replace(Tap::Open);
+    for follower in &mut followers {
+        follower.expect_records(BATCHES * RECORDS_A_BATCH).await;
+    }
+    assert!(Measured::share(&mut watch, "sessions").await.0 < one_each / 10);
 }
 
 /// Prints what one of `count` costs.

@@ -765,6 +765,31 @@ async fn bodies_count_as_memory_and_are_refused_when_there_is_none() {
 }
 
 #[tokio::test]
+async fn a_body_counts_until_what_it_says_is_in_the_stream() {
+    const BODY: usize = 500 * 1024;
+    let store = LateStore::new();
+    let gateway = Setup::default().start_over(store.clone()).await;
+    let mut peer = Peer::connect(&gateway).await;
+    peer.provision(&["orders"]).await;
+    let used = || gateway.streams.session_memory().used();
+    let in_json = json!({ "records": [{ "body": "x".repeat(BODY) }] }).to_string();
+    let body = vec![b'x'; BODY];
+    for (content_type, body) in [(JSON, Bytes::from(in_json)), (PROTOBUF, message([&body]))] {
+        let request = basin_request("POST", &records_path("orders")).header("content-type", content_type);
+        let mut waits = peer.open(request.body(()).unwrap(), false).await;
+        let (begins, ends) = (body.slice(..BODY / 2), body.slice(BODY / 2..));
+        waits.sending.send_data(begins, false).unwrap();
+        until(|| used() == BODY / 2).await;
+        waits.sending.send_data(ends, true).unwrap();
+        until(|| store.held() == 1).await;
+        // The batch counts among the appends, and the body is there no more.
+        until(|| used() == 0).await;
+        store.release();
+        assert_eq!(waits.answered().await.reply().await.status(), 200, "{content_type}");
+    }
+}
+
+#[tokio::test]
 async fn responses_that_nobody_takes_count_as_memory() {
     const SHARE: usize = 1024 * 1024;
     let mut setup = Setup::default();

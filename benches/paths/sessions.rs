@@ -118,7 +118,10 @@ fn frames(reader: &mut ReadSession) -> usize {
     let cx = &mut Context::from_waker(Waker::noop());
     let (mut len, now) = (0, Instant::now());
     while let Poll::Ready(next) = reader.poll_next(cx, now) {
-        len += frames_of(next.expect("it goes on").expect("and does not fail")).len();
+        let frames = frames_of(next.expect("it goes on").expect("and does not fail"));
+        // They are sent at once.
+        let _sent = reader.on_its_way();
+        len += frames.len();
     }
     len
 }

@@ -24,6 +24,7 @@ use http_body::Body;
 
 use super::{
     bell::{AfterChunk, Chunks},
+    chunk::Chunk,
     discard,
     drain::{DrainWatch, Phase},
     errors,
@@ -35,7 +36,7 @@ use crate::{
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
-    wire::{self, Advice, FrameBuf, FrameBuffer, FrameError},
+    wire::{self, Advice, FrameBuffer, FrameError},
 };
 
 /// Bytes of frames read ahead while an input waits to be admitted: enough to keep h2's small frames from piling up
@@ -123,10 +124,10 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
 }
 
 impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Chunks for AppendPump<B> {
-    type Chunk = FrameBuf;
+    type Chunk = Chunk;
 
     /// The frames that are ready, in one piece; nothing more when the session is over.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if self.over {
             return Poll::Ready(None);
         }

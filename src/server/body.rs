@@ -9,13 +9,12 @@ use std::{
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{append_pump::AppendPump, bell::Belled, read_pump::ReadPump, sse_pump::SsePump};
-use crate::wire::FrameBuf;
+use super::{append_pump::AppendPump, bell::Belled, chunk::Chunk, read_pump::ReadPump, sse_pump::SsePump};
 
 /// What hyper sends.
 pub(super) enum Body {
     /// Nothing, or all at once.
-    Whole(Option<FrameBuf>),
+    Whole(Option<Chunk>),
     /// The acks of an append session.
     Append(Box<Belled<AppendPump<Incoming>>>),
     /// The batches of a read session.
@@ -29,10 +28,10 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = FrameBuf;
+    type Data = Chunk;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<FrameBuf>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
         let chunk = match self.get_mut() {
             Body::Whole(whole) => Poll::Ready(whole.take()),
             Body::Append(pump) => pump.poll_chunk(cx),
@@ -53,7 +52,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Body::Whole(whole) => SizeHint::with_exact(whole.as_ref().map_or(0, FrameBuf::len) as u64),
+            Body::Whole(whole) => SizeHint::with_exact(whole.as_ref().map_or(0, Chunk::len) as u64),
             Body::Append(_) | Body::Read(_) | Body::Sse(_) => SizeHint::default(),
         }
     }

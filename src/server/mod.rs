@@ -17,6 +17,7 @@
 //! | `metering` | what is counted of each request |
 //! | `append_pump`, `read_pump`, `sse_pump`, `body` | the bodies of sessions |
 //! | `read_feed` | what the two forms of a read session have in common |
+//! | `chunk` | what of a body is on its way, and what that counts for |
 //! | `bell` | whether a session has anything new to look at |
 //! | `discard` | what is left of requests that were refused early |
 //!
@@ -25,6 +26,7 @@
 mod append_pump;
 mod bell;
 mod body;
+mod chunk;
 mod cors;
 mod discard;
 mod drain;

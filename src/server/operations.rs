@@ -17,7 +17,7 @@ use super::{
     read_feed::ReadFeed,
     read_pump::ReadPump,
     request,
-    request_body::RequestBody,
+    request_body::{Counted, RequestBody, WholeBody},
     respond::{self, Refusal},
     route::Route,
     sse_pump::{SsePump, SseRequest},
@@ -313,6 +313,8 @@ impl Gateway {
             let error = "too much is waiting to become durable; nothing was appended, send this again";
             return Err(ApiError::new(ErrorCode::RateLimited, error).into());
         }
+        // Its batch counts from now on.
+        drop(input);
         let ack = session.acknowledged().await?;
         Ok(match request::accept(&parts.headers) {
             Accept::Protobuf => respond::protobuf(wire::encode_append_ack(&ack)),
@@ -361,21 +363,24 @@ fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     }
 }
 
-async fn append_input(parts: &Parts, body: &mut RequestBody) -> Result<AppendInput, ApiError> {
+async fn append_input(parts: &Parts, body: &mut RequestBody) -> Result<Counted<AppendInput>, ApiError> {
     match request::body_type(&parts.headers) {
         BodyType::Protobuf => {
-            let message = taken(body, parts, ErrorCode::BadProto).await?;
-            wire::decode_append_input(message).map_err(|error| errors::input_error(error, ErrorCode::BadProto))
+            let body = taken(body, parts, ErrorCode::BadProto).await?;
+            let input = body.read_in_place(wire::decode_append_input);
+            input.map_err(|error| errors::input_error(error, ErrorCode::BadProto))
         }
         _ => {
             let format = request::s2_format(&parts.headers)?;
-            Ok(json::decode_append_input(&json_body(parts, body).await?, format)?)
+            let body = json_body(parts, body).await?;
+            let memory = |input: &AppendInput| input.batch.sequenced_memory();
+            Ok(body.read(|body| json::decode_append_input(body, format), memory)?)
         }
     }
 }
 
 /// The body of a request that must be JSON.
-pub(super) async fn json_body(parts: &Parts, body: &mut RequestBody) -> Result<bytes::Bytes, ApiError> {
+pub(super) async fn json_body(parts: &Parts, body: &mut RequestBody) -> Result<WholeBody, ApiError> {
     match request::body_type(&parts.headers) {
         BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
         _ => Err(ApiError::new(
@@ -386,15 +391,15 @@ pub(super) async fn json_body(parts: &Parts, body: &mut RequestBody) -> Result<b
 }
 
 /// The body of a request that may do without: one that is not said to be JSON counts as none (`errors.md` §4.1).
-async fn optional_json_body(parts: &Parts, body: &mut RequestBody) -> Result<bytes::Bytes, ApiError> {
+async fn optional_json_body(parts: &Parts, body: &mut RequestBody) -> Result<WholeBody, ApiError> {
     match request::body_type(&parts.headers) {
         BodyType::Json => taken(body, parts, ErrorCode::BadJson).await,
-        _ => Ok(bytes::Bytes::new()),
+        _ => Ok(body.none()),
     }
 }
 
 /// The whole of a body. Who sent it may have lost their token while it came, and nothing is done for them then.
-async fn taken(body: &mut RequestBody, parts: &Parts, code: ErrorCode) -> Result<bytes::Bytes, ApiError> {
+async fn taken(body: &mut RequestBody, parts: &Parts, code: ErrorCode) -> Result<WholeBody, ApiError> {
     let body = body.whole(&parts.headers, code).await?;
     identity::is_still_valid(parts)?;
     Ok(body)

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock,
-    streams::{ReadEvent, ReadSession},
+    streams::{OnItsWay, ReadEvent, ReadSession},
     types::{ApiError, StreamId},
 };
 
@@ -66,6 +66,11 @@ impl ReadFeed {
                 _ => return Poll::Pending,
             }
         }
+    }
+
+    /// What was just given, as memory that counts until the reader has taken it.
+    pub(super) fn on_its_way(&mut self) -> Option<OnItsWay> {
+        self.session.on_its_way()
     }
 
     /// Whether nothing is there behind the event that was just given, and the task is woken for what comes and for what

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     bell::{AfterChunk, Chunks},
+    chunk::Chunk,
     page_cache::{PageCache, PageKey},
     read_feed::ReadFeed,
 };
@@ -46,16 +47,16 @@ impl ReadPump {
 }
 
 impl Chunks for ReadPump {
-    type Chunk = FrameBuf;
+    type Chunk = Chunk;
 
     /// The frames of what comes next, in one piece; nothing more when the session is over.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         if self.over {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.feed.poll_next(cx)) {
-            Some(Ok(event)) => Some(self.frames(event, self.feed.phase().advice())),
-            Some(Err(error)) => Some(self.fail(&error)),
+            Some(Ok(event)) => Some(self.chunk(event)),
+            Some(Err(error)) => Some(self.fail(&error).into()),
             None => {
                 self.over = true;
                 None
@@ -72,6 +73,17 @@ impl Chunks for ReadPump {
 }
 
 impl ReadPump {
+    fn chunk(&mut self, event: ReadEvent) -> Chunk {
+        let is_shared = matches!(event, ReadEvent::Followed(_)) || self.compression == Compression::None;
+        let frames = self.frames(event, self.feed.phase().advice());
+        let on_its_way = self.feed.on_its_way().map(|sent| match is_shared {
+            true => sent,
+            // What was compressed is not in there. (If a page of it is kept for others, that counts as a page, too.)
+            false => sent.made_into(frames.len()),
+        });
+        Chunk::of_reader(frames, on_its_way)
+    }
+
     fn frames(&mut self, event: ReadEvent, advice: Advice) -> FrameBuf {
         let (count, frames) = match event {
             ReadEvent::Heartbeat(tail) => (1, wire::heartbeat_frame(tail, advice).into()),

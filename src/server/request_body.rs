@@ -1,7 +1,8 @@
 //! The body of a request, for the one operation that takes it: as it comes, or whole. What came of it counts as memory of
-//! sessions for as long as the request is being answered.
+//! sessions for as long as it is there, and that is mostly not until the answer: what is read from it, it is not, and a
+//! batch that is in its stream counts among the appends.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -25,10 +26,22 @@ const SMALL: usize = 64 * 1024;
 /// Time for a unary body to arrive; clients give up after five seconds.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A body that nobody has taken yet, or that was taken and is still in use.
+/// A body that nobody has taken yet, or that is on its way here.
 pub(super) struct RequestBody {
     untaken: Option<Incoming>,
     held: Held,
+}
+
+/// A whole body, counted until this is dropped.
+pub(super) struct WholeBody {
+    bytes: Bytes,
+    held: Held,
+}
+
+/// What was read from a body, counted until this is dropped.
+pub(super) struct Counted<T> {
+    value: T,
+    _held: Held,
 }
 
 impl RequestBody {
@@ -47,8 +60,13 @@ impl RequestBody {
         self.untaken
     }
 
+    /// A body without a byte, whatever there is.
+    pub(super) fn none(&mut self) -> WholeBody {
+        WholeBody { bytes: Bytes::new(), held: self.held.hand_over() }
+    }
+
     /// The whole body, decompressed. `code` tells of one that cannot be had.
-    pub(super) async fn whole(&mut self, headers: &HeaderMap, code: ErrorCode) -> Result<Bytes, ApiError> {
+    pub(super) async fn whole(&mut self, headers: &HeaderMap, code: ErrorCode) -> Result<WholeBody, ApiError> {
         let compression = request::content_encoding(headers)?;
         let body = match tokio::time::timeout(BODY_TIMEOUT, self.collect(code)).await {
             Ok(collected) => collected?,
@@ -57,10 +75,11 @@ impl RequestBody {
                 return Err(ApiError::new(ErrorCode::RequestTimeout, message));
             }
         };
-        let body =
+        let bytes =
             inflate(compression, body, MAX_BODY).map_err(|error| ApiError::new(code, format!("the body: {error}")))?;
-        self.held.set(body.len());
-        Ok(body)
+        let mut held = self.held.hand_over();
+        held.set(bytes.len());
+        Ok(WholeBody { bytes, held })
     }
 
     async fn collect(&mut self, code: ErrorCode) -> Result<Bytes, ApiError> {
@@ -101,5 +120,39 @@ impl RequestBody {
             return Err(ApiError::new(ErrorCode::RateLimited, error));
         }
         Ok(())
+    }
+}
+
+impl WholeBody {
+    /// What `read` makes of the body, which is a part of it: all of the body stays and counts.
+    pub(super) fn read_in_place<T, E>(self, read: impl FnOnce(Bytes) -> Result<T, E>) -> Result<Counted<T>, E> {
+        Ok(Counted { value: read(self.bytes)?, _held: self.held })
+    }
+
+    /// What `read` makes of the body, which is not a part of it, and takes as much memory as `memory` says.
+    pub(super) fn read<T, E>(
+        mut self,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+        memory: impl FnOnce(&T) -> usize,
+    ) -> Result<Counted<T>, E> {
+        let value = read(&self.bytes)?;
+        self.held.set(memory(&value));
+        Ok(Counted { value, _held: self.held })
+    }
+}
+
+impl Deref for WholeBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<T> Deref for Counted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
-use super::{body::Body, route::NoRoute};
+use super::{body::Body, chunk::Chunk, route::NoRoute};
 use crate::{
     memory::{Held, Share},
     streams::Failure,
@@ -145,7 +145,7 @@ fn streaming(content_type: &'static str, body: Body) -> Response<Body> {
 }
 
 fn whole(status: StatusCode, content_type: &'static str, body: impl Into<FrameBuf>) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Some(body.into())));
+    let mut response = Response::new(Body::Whole(Some(Chunk::from(body))));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -186,7 +186,7 @@ pub(super) fn counted(mut response: Response<Body>, memory: &Arc<Share>) -> Resp
     {
         let mut held = Held::nothing_of(memory.clone());
         held.set(whole.len());
-        *whole = std::mem::take(whole).keeping(held);
+        *whole = std::mem::take(whole).counted(held);
     }
     response
 }

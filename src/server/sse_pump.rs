@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::read_feed::ReadFeed;
+use super::{chunk::Chunk, read_feed::ReadFeed};
 use crate::{
     clock::Clock,
     streams::ReadEvent,
@@ -59,7 +59,7 @@ impl SsePump {
     }
 
     /// The events of what comes next, in one piece; nothing more after the last one.
-    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameBuf>> {
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         while !self.over {
             let events = match ready!(self.feed.poll_next(cx)) {
                 Some(Ok(event)) => self.events(event),
@@ -68,7 +68,8 @@ impl SsePump {
             };
             // A batch without records is no event.
             if !events.is_empty() {
-                return Poll::Ready(Some(events));
+                let on_its_way = self.feed.on_its_way().map(|sent| sent.made_into(events.len()));
+                return Poll::Ready(Some(Chunk::of_reader(events, on_its_way)));
             }
         }
         Poll::Ready(None)

@@ -25,7 +25,7 @@ use super::{
     in_flight::InFlight,
     stream::{Outcome, Refused},
     waiters::Place,
-    writers::WriterId,
+    writers::{TakenBackSoFar, WriterId},
 };
 use crate::{
     clock::Clock,
@@ -64,9 +64,9 @@ enum Judging {
     /// No input is undecided, as far as anyone knows.
     Nothing,
     /// What is known of the stream is being renewed.
-    Refreshing(Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>),
-    /// It is known, and the input can be judged.
-    Refreshed,
+    Refreshing(TakenBackSoFar, Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>),
+    /// It is known, and what was taken back until then can be judged.
+    Refreshed(TakenBackSoFar),
 }
 
 impl AppendSession {
@@ -170,37 +170,40 @@ impl AppendSession {
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<AppendAck, Failure>> {
         loop {
-            let decided = match ready!(self.stream.outcome(self.writer, &self.place, cx)) {
+            match ready!(self.stream.outcome(self.writer, &self.place, cx)) {
                 Ok(Outcome::Ack(ack, metered)) => {
                     self.outstanding -= 1;
                     self.meter.appended(metered);
                     return Poll::Ready(Ok(ack));
                 }
                 Ok(Outcome::Undecided) => ready!(self.poll_judgement(cx)),
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = decided {
-                return Poll::Ready(Err(self.done(failure)));
+                Err(failure) => return Poll::Ready(Err(self.done(failure))),
             }
         }
     }
 
-    /// Has the first undecided input judged by what the stream is after it came in.
-    fn poll_judgement(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    /// Has the first undecided input judged by what the stream is after it came in. The stream may have come first.
+    fn poll_judgement(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.judging {
                 Judging::Nothing => {
-                    let stream = self.stream.clone();
-                    self.judging = Judging::Refreshing(Box::pin(async move { stream.refreshed().await }));
+                    let (stream, taken_back) = (self.stream.clone(), self.stream.taken_back_so_far());
+                    self.judging = Judging::Refreshing(taken_back, Box::pin(async move { stream.refreshed().await }));
                 }
-                Judging::Refreshing(refreshing) => {
-                    ready!(refreshing.as_mut().poll(cx))?;
-                    self.judging = Judging::Refreshed;
+                &mut Judging::Refreshing(taken_back, ref mut refreshing) => {
+                    match ready!(refreshing.as_mut().poll(cx)) {
+                        Ok(()) => self.judging = Judging::Refreshed(taken_back),
+                        Err(failure) => {
+                            self.stream.refuse_taken_back(self.writer, taken_back, failure);
+                            self.judging = Judging::Nothing;
+                            return Poll::Ready(());
+                        }
+                    }
                 }
-                Judging::Refreshed => {
-                    let judged = ready!(self.stream.judge_again(self.writer, &self.place, cx));
+                &mut Judging::Refreshed(taken_back) => {
+                    ready!(self.stream.judge_again(self.writer, taken_back, &self.place, cx));
                     self.judging = Judging::Nothing;
-                    return Poll::Ready(judged);
+                    return Poll::Ready(());
                 }
             }
         }

@@ -47,6 +47,11 @@ impl Background {
         }
     }
 
+    /// Runs `task`, from any thread.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     pub(super) fn trim(&self, stream: Weak<Stream>) {
         self.leave(Job::Trim(stream));
     }

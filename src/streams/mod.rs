@@ -55,6 +55,7 @@ pub use append::AppendSession;
 pub use failure::Failure;
 pub use followed::Followed;
 pub use init::EnsureError;
+pub use portion::OnItsWay;
 pub use provision::BasinWish;
 pub use read::{ReadEvent, ReadSession};
 pub use stream::Stream;

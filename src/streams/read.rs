@@ -23,7 +23,7 @@ use std::{
 use super::{
     Failure, Followed, Stream,
     pages::{PageCut, Pages},
-    portion::Portion,
+    portion::{OnItsWay, Portion},
     stream::Ahead,
     waiters::Place,
 };
@@ -170,13 +170,14 @@ impl ReadSession {
 
     /// What comes next for the reader; nothing more once the read is over.
     ///
-    /// When this is pending, it must be polled again at [`ReadSession::next_deadline`] at the latest.
+    /// When this is pending, it must be polled again at [`ReadSession::next_deadline`] at the latest. It is pending, too,
+    /// while so much is on its way to the reader ([`ReadSession::on_its_way`]) that it is sent nothing more.
     pub fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
         self.meter.goes_on();
-        self.portion.taken();
         if let Some(failed) = self.take_undecryptable() {
             return Poll::Ready(Some(Err(failed)));
         }
+        ready!(self.portion.poll_sent(cx));
         let stored = ready!(self.poll_stored(cx, now));
         Poll::Ready(match (&self.cipher, stored) {
             (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail }))) => {
@@ -195,10 +196,13 @@ impl ReadSession {
                     Ok(CatchUp::Page(event)) => break Some(Ok(event)),
                     Ok(CatchUp::AtTail) => {
                         self.clock.arrived(now);
-                        self.state = State::Following;
+                        self.caught_up(State::Following);
                     }
-                    Ok(CatchUp::BoundMet) => self.state = State::Done,
-                    Err(failure) => break Some(Err(failure)),
+                    Ok(CatchUp::BoundMet) => self.caught_up(State::Done),
+                    Err(failure) => {
+                        self.caught_up(State::Done);
+                        break Some(Err(failure));
+                    }
                 },
                 State::Following => match ready!(self.poll_follow(cx, now)) {
                     Ok(Some(event)) => break Some(Ok(event)),
@@ -211,7 +215,7 @@ impl ReadSession {
         match &mut step {
             Some(Ok(event)) => {
                 self.meter.delivered(event.metered());
-                self.portion.sent(event, self.state.kept());
+                self.portion.send(event);
             }
             Some(Err(_)) => self.state = State::Done,
             None => {}
@@ -244,21 +248,38 @@ impl ReadSession {
         self.undecryptable.take().map(Failure::from)
     }
 
-    /// Whether what was just delivered was all there is, and the task that took it is woken when there is more. (After
-    /// a delivery that counts as memory it is to be asked: only so it hears that the reader took it.)
-    pub fn waits(&self) -> bool {
-        self.waits && matches!(self.state, State::Following) && self.portion.is_nothing()
+    /// What was just delivered, as memory that counts until the reader has taken it: to be kept with the bytes that are
+    /// made of it. Nothing if it is too little to be counted; not there any more when the session is polled again.
+    pub fn on_its_way(&mut self) -> Option<OnItsWay> {
+        self.portion.take_sent()
     }
 
-    /// When something is due although no record came.
+    /// Whether what was just delivered was all there is, and the task that took it is woken when there is more.
+    pub fn waits(&self) -> bool {
+        self.waits && matches!(self.state, State::Following)
+    }
+
+    /// When something is due although no record came. Nothing is while the reader does not take what it was sent.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Following => self.clock.next_deadline(),
+            State::Following if !self.portion.waits() => self.clock.next_deadline(),
             _ => None,
         }
     }
 
+    /// Goes on as `state`, for which nothing is kept.
+    fn caught_up(&mut self, state: State) {
+        self.state = state;
+        self.portion.keeps(0);
+    }
+
     fn poll_catch_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<CatchUp, Failure>> {
+        let polled = self.poll_page(cx);
+        self.portion.keeps(self.state.kept());
+        polled
+    }
+
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<CatchUp, Failure>> {
         loop {
             ready!(self.poll_reading(cx))?;
             let head = self.stream.durable_head()?;
@@ -482,13 +503,16 @@ impl ReadSession {
                 Poll::Ready(next) => return next,
                 Poll::Pending => self.next_deadline(),
             };
-            let record = poll_fn(|cx| self.poll_next(cx, clock::instant()));
-            match due {
-                None => return record.await,
-                Some(due) => match tokio::time::timeout_at(due.into(), record).await {
-                    Ok(next) => return next,
-                    Err(_due) => {}
-                },
+            let woken = poll_fn(|cx| match self.poll_next(cx, clock::instant()) {
+                Poll::Pending if self.next_deadline() == due => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let polled = match due {
+                None => woken.await,
+                Some(due) => tokio::time::timeout_at(due.into(), woken).await.unwrap_or(Poll::Pending),
+            };
+            if let Poll::Ready(next) = polled {
+                return next;
             }
         }
     }

@@ -80,6 +80,8 @@ struct State {
     ring: Ring,
     waiters: Waiters,
     writers: Writers,
+    /// Whether a task looks after what was taken back of writers.
+    looks_after_taken_back: bool,
     /// Readers that wait at the tail, or did and came back.
     followers: usize,
 }
@@ -196,6 +198,7 @@ impl Stream {
                 ring: Ring::new(rings.share().clone()),
                 waiters: Waiters::default(),
                 writers: Writers::default(),
+                looks_after_taken_back: false,
                 followers: 0,
             }),
             rings,
@@ -270,8 +273,8 @@ impl Stream {
         let refused = |failure| Refused { failure, judged_at };
         state.phase.serving().map_err(refused)?;
         let mut incoming = Incoming { arrived: now, since: clock::instant(), permit: Some(permit) };
-        if state.writers.has_taken_back(writer) {
-            state.writers.take_back(writer, incoming.taken_back(input.clone()));
+        if state.writers.is_held_up(writer) {
+            self.take_back(state, writer, incoming.taken_back(input.clone()));
             return Ok(());
         }
 
@@ -279,7 +282,7 @@ impl Stream {
         match self.put(state, writer, input, &mut incoming) {
             Ok(()) => {}
             Err(NotPut::Rejected(_)) if self.is_shared() => {
-                state.writers.take_back(writer, incoming.taken_back(input.clone()));
+                self.take_back(state, writer, incoming.taken_back(input.clone()));
             }
             Err(not_put) => {
                 drop(guard);
@@ -358,6 +361,7 @@ impl Stream {
         }
         match state.writers.next(writer) {
             Some(Next::TakenBack) => Poll::Ready(Ok(Outcome::Undecided)),
+            Some(Next::Refused(failure)) => Poll::Ready(Err(failure)),
             Some(Next::Promised(promise)) => {
                 state.waiters.wait(place, promise.end.seq_num, cx);
                 Poll::Pending
@@ -537,7 +541,11 @@ impl Stream {
 
     /// Nothing that is pending will become durable, as far as anyone can tell.
     fn fail(&self, error: StoreError) {
-        self.lock().pending.clear();
+        {
+            let mut state = self.lock();
+            state.pending.clear();
+            state.writers.forget_all_taken_back();
+        }
         self.end(Phase::Failed(error));
     }
 

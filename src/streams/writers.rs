@@ -7,6 +7,9 @@
 //!                             once durable        may be old, or never become durable; judged again
 //! ```
 //!
+//! If that refuses one, it and those behind it are let go of at once, and the refusal is kept until what came before is
+//! told.
+//!
 //! Nothing is ever taken back where one process writes alone.
 
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Failure;
 use crate::types::{AppendInput, Position, SeqNum, Timestamp};
 
 /// Which writer. Not used again for another one, unlike the slot.
@@ -40,10 +44,15 @@ pub(super) struct TakenBack {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
+/// How many inputs were ever taken back at some time: who learns of the stream after that knows enough to refuse them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TakenBackSoFar(u64);
+
 #[derive(Default)]
 pub(super) struct Writers {
     slots: Slab<Writer>,
     entered: u64,
+    taken_back: TakenBackSoFar,
 }
 
 #[derive(Default)]
@@ -51,15 +60,21 @@ struct Writer {
     serial: u64,
     promised: VecDeque<Promise>,
     taken_back: VecDeque<TakenBack>,
+    /// When the first of them was.
+    first_taken_back: TakenBackSoFar,
+    /// Why the input behind what was promised, and all behind that, are not put into the log.
+    refusal: Option<Failure>,
 }
 
 /// What comes next for a writer that has inputs outstanding.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Next {
     /// This, once it is durable.
     Promised(Promise),
     /// An input that must be judged again.
     TakenBack,
+    /// An input that was judged again, and refused.
+    Refused(Failure),
 }
 
 impl Writers {
@@ -92,7 +107,8 @@ impl Writers {
     pub(super) fn next(&self, id: WriterId) -> Option<Next> {
         let writer = self.get(id)?;
         let promised = writer.promised.front().map(|promise| Next::Promised(*promise));
-        promised.or_else(|| (!writer.taken_back.is_empty()).then_some(Next::TakenBack))
+        let refused = || writer.refusal.clone().map(Next::Refused);
+        promised.or_else(refused).or_else(|| (!writer.taken_back.is_empty()).then_some(Next::TakenBack))
     }
 
     /// Takes the writer's next promise if a durable tail at `tail` keeps it.
@@ -100,31 +116,72 @@ impl Writers {
         self.get_mut(id)?.promised.pop_front_if(|promise| promise.end.seq_num <= tail)
     }
 
-    /// Puts `input` behind what was taken back of the writer before.
+    /// Puts `input` behind what was taken back of the writer before; behind what was refused, nothing is kept.
     pub(super) fn take_back(&mut self, id: WriterId, input: TakenBack) {
-        if let Some(writer) = self.get_mut(id) {
+        self.taken_back.0 += 1;
+        let so_far = self.taken_back;
+        if let Some(writer) = self.get_mut(id).filter(|writer| writer.refusal.is_none()) {
+            if writer.taken_back.is_empty() {
+                writer.first_taken_back = so_far;
+            }
             writer.taken_back.push_back(input);
         }
     }
 
     /// Puts `inputs` before what was taken back of the writer before, which came in after them.
     pub(super) fn take_back_before(&mut self, id: WriterId, mut inputs: VecDeque<TakenBack>) {
+        self.taken_back.0 += 1;
+        let so_far = self.taken_back;
         if let Some(writer) = self.get_mut(id) {
             inputs.append(&mut writer.taken_back);
             writer.taken_back = inputs;
+            writer.first_taken_back = so_far;
         }
     }
 
-    pub(super) fn has_taken_back(&self, id: WriterId) -> bool {
-        self.get(id).is_some_and(|writer| !writer.taken_back.is_empty())
+    /// Whether what the writer appends must wait behind what was taken back of it, or is not put in at all.
+    pub(super) fn is_held_up(&self, id: WriterId) -> bool {
+        self.get(id).is_some_and(|writer| !writer.taken_back.is_empty() || writer.refusal.is_some())
     }
 
-    pub(super) fn has_promised(&self, id: WriterId) -> bool {
-        self.get(id).is_some_and(|writer| !writer.promised.is_empty())
+    pub(super) fn taken_back_so_far(&self) -> TakenBackSoFar {
+        self.taken_back
+    }
+
+    /// Whether the first input that is now taken back of the writer was so at that time.
+    pub(super) fn has_taken_back(&self, id: WriterId, then: TakenBackSoFar) -> bool {
+        self.get(id).is_some_and(|writer| !writer.taken_back.is_empty() && writer.first_taken_back <= then)
+    }
+
+    /// Those of whom something is taken back.
+    pub(super) fn with_taken_back(&self) -> Vec<WriterId> {
+        let waits = |(_, writer): &(usize, &Writer)| !writer.taken_back.is_empty();
+        self.slots.iter().filter(waits).map(|(slot, writer)| WriterId { slot, serial: writer.serial }).collect()
+    }
+
+    /// Whether something was promised to the writer that a durable tail at `tail` does not keep.
+    pub(super) fn has_promised_beyond(&self, id: WriterId, tail: SeqNum) -> bool {
+        let promised = self.get(id).and_then(|writer| writer.promised.back());
+        promised.is_some_and(|promise| promise.end.seq_num > tail)
+    }
+
+    /// Lets go of what was taken back of the writer, which is told `failure` when all that was promised to it is.
+    pub(super) fn refuse(&mut self, id: WriterId, failure: Failure) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.taken_back.clear();
+            writer.refusal = Some(failure);
+        }
     }
 
     pub(super) fn first_taken_back(&mut self, id: WriterId) -> Option<TakenBack> {
         self.get_mut(id)?.taken_back.pop_front()
+    }
+
+    /// Puts back what [`Writers::first_taken_back`] gave.
+    pub(super) fn put_back(&mut self, id: WriterId, input: TakenBack) {
+        if let Some(writer) = self.get_mut(id) {
+            writer.taken_back.push_front(input);
+        }
     }
 
     /// Drops what was taken back of the writer.
@@ -132,6 +189,11 @@ impl Writers {
         if let Some(writer) = self.get_mut(id) {
             writer.taken_back.clear();
         }
+    }
+
+    /// Drops what was taken back of anyone: the log is gone.
+    pub(super) fn forget_all_taken_back(&mut self) {
+        self.slots.iter_mut().for_each(|(_, writer)| writer.taken_back.clear());
     }
 
     fn get(&self, id: WriterId) -> Option<&Writer> {
@@ -151,6 +213,10 @@ impl Writers {
 pub(super) struct Refusals(HashMap<WriterId, VecDeque<TakenBack>>);
 
 impl Refusals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn concern(&self, id: WriterId) -> bool {
         self.0.contains_key(&id)
     }
@@ -211,7 +277,40 @@ mod tests {
             assert!(matches!(writers.next(id), Some(Next::TakenBack)));
             assert_eq!(body(writers.first_taken_back(id)), expected);
         }
-        assert!(!writers.has_taken_back(id));
+        assert!(!writers.is_held_up(id));
+    }
+
+    #[test]
+    fn a_refusal_is_told_after_what_was_promised_and_nothing_is_kept_behind_it() {
+        let mut writers = Writers::default();
+        let id = writers.enter();
+        writers.promise(id, promise(3));
+        writers.take_back(id, taken_back("a"));
+        assert!(writers.has_promised_beyond(id, SeqNum::new(2)) && !writers.has_promised_beyond(id, SeqNum::new(3)));
+        writers.refuse(id, Failure::Conflict);
+        writers.take_back(id, taken_back("b"));
+        assert!(
+            writers.is_held_up(id) && writers.first_taken_back(id).is_none() && writers.with_taken_back().is_empty()
+        );
+        assert!(matches!(writers.next(id), Some(Next::Promised(_))));
+        assert!(writers.take_kept(id, SeqNum::new(3)).is_some());
+        assert!(matches!(writers.next(id), Some(Next::Refused(Failure::Conflict))));
+    }
+
+    #[test]
+    fn what_is_taken_back_later_is_told_apart() {
+        let mut writers = Writers::default();
+        let (id, other) = (writers.enter(), writers.enter());
+        writers.take_back(id, taken_back("a"));
+        let then = writers.taken_back_so_far();
+        writers.take_back(id, taken_back("b"));
+        assert!(writers.has_taken_back(id, then), "its first was");
+        assert_eq!(writers.with_taken_back(), [id]);
+        writers.take_back(other, taken_back("c"));
+        assert!(!writers.has_taken_back(other, then));
+        assert_eq!(body(writers.first_taken_back(id)), "a");
+        writers.take_back_before(id, [taken_back("a")].into());
+        assert!(!writers.has_taken_back(id, then), "it was judged in between");
     }
 
     #[test]

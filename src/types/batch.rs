@@ -19,7 +19,7 @@ use std::{
 use bytes::{BufMut, Bytes};
 
 use super::{
-    AppendBatch, Compression, Position, RecordFields, SeqNum, SequencedRecord, Timestamp,
+    AppendBatch, Compression, Loans, Position, RecordFields, SeqNum, SequencedRecord, Timestamp,
     layout::{self, FRAME_HEAD_LEN},
     limits::MAX_FRAME_MESSAGE,
 };
@@ -34,6 +34,8 @@ struct Shared {
     first: SeqNum,
     /// By [`Compression::index`]; `None` inside: this batch does not fit into one frame.
     follow_frames: [OnceLock<Option<Bytes>>; 3],
+    /// Made when it is first asked for.
+    loans: OnceLock<Arc<Loans>>,
 }
 
 /// What the index knows of a record.
@@ -96,7 +98,7 @@ impl Batch {
         debug_assert_eq!(buffer.len(), FRAME_HEAD_LEN + message_len);
 
         let buffer = Bytes::from(buffer);
-        let shared = Shared { records: buffer.slice(records), index, first, follow_frames: Default::default() };
+        let shared = Shared::new(buffer.slice(records), index, first);
         let frame = (message_len <= MAX_FRAME_MESSAGE).then_some(buffer);
         shared.follow_frames[Compression::None.index()].get_or_init(|| frame);
         Self(Arc::new(shared))
@@ -122,7 +124,7 @@ impl Batch {
             entries.push(before);
         }
         let whole = !entries.is_empty() && before.end as usize == records.len();
-        let shared = Shared { records, index: entries.into(), first, follow_frames: Default::default() };
+        let shared = Shared::new(records, entries.into(), first);
         whole.then(|| Self(Arc::new(shared)))
     }
 
@@ -192,13 +194,13 @@ impl Batch {
     /// The same batch without the frames that readers have added, and without a place in common for those to come: for
     /// whoever keeps it longer than readers need them. Its records are shared.
     pub fn without_frames(&self) -> Self {
-        let Shared { records, index, first, follow_frames } = &*self.0;
+        let Shared { records, index, first, follow_frames, .. } = &*self.0;
         let plain = match self.added_frame(Compression::None) {
             Some(_) => OnceLock::new(),
             None => follow_frames[Compression::None.index()].clone(),
         };
         let follow_frames = [plain, OnceLock::new(), OnceLock::new()];
-        Self(Arc::new(Shared { records: records.clone(), index: index.clone(), first: *first, follow_frames }))
+        Self(Arc::new(Shared { follow_frames, ..Shared::new(records.clone(), index.clone(), *first) }))
     }
 
     /// The whole frame that followers get for this batch, as `make` builds it the first time it is asked for.
@@ -206,6 +208,11 @@ impl Batch {
     /// `None` if a batch of this size has no frame of its own and must be split. `make` must not ask for the same frame.
     pub fn follow_frame(&self, compression: Compression, make: impl FnOnce(&Batch) -> Option<Bytes>) -> Option<&Bytes> {
         self.0.follow_frames[compression.index()].get_or_init(|| make(self)).as_ref()
+    }
+
+    /// How many have its bytes at this time, as far as they say so there.
+    pub fn loans(&self) -> &Arc<Loans> {
+        self.0.loans.get_or_init(Arc::default)
     }
 
     /// All records of the batch.
@@ -235,6 +242,12 @@ impl Batch {
     /// Metered bytes of the records before `i`.
     fn metered_before(&self, i: usize) -> usize {
         i.checked_sub(1).map_or(0, |before| self.0.index[before].metered as usize)
+    }
+}
+
+impl Shared {
+    fn new(records: Bytes, index: Box<[Entry]>, first: SeqNum) -> Self {
+        Self { records, index, first, follow_frames: Default::default(), loans: OnceLock::new() }
     }
 }
 
@@ -290,7 +303,7 @@ impl BatchSlice {
         let index = self.batch.0.index[self.range.clone()].iter().map(alone).collect();
         let records = Bytes::copy_from_slice(&self.bytes());
         let first = self.first_seq_num();
-        Batch(Arc::new(Shared { records, index, first, follow_frames: Default::default() }))
+        Batch(Arc::new(Shared::new(records, index, first)))
     }
 
     /// How many records.
@@ -431,7 +444,7 @@ impl<'a> Rewriting<'a> {
     pub(crate) fn finish(self) -> Option<Batch> {
         let first = self.slice.first_seq_num();
         let follow_frames = std::array::from_fn(|_| OnceLock::from(None));
-        let shared = Shared { records: self.buffer.into(), index: self.index.into(), first, follow_frames };
+        let shared = Shared { follow_frames, ..Shared::new(self.buffer.into(), self.index.into(), first) };
         (!shared.index.is_empty()).then(|| Batch(Arc::new(shared)))
     }
 }

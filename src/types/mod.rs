@@ -14,6 +14,7 @@ mod error;
 mod init;
 pub(crate) mod layout;
 pub mod limits;
+mod loans;
 mod location;
 mod memory;
 mod name;
@@ -41,6 +42,7 @@ pub use config::{
 };
 pub use error::{ApiError, Effect, ErrorCode, Retry};
 pub use init::{InitBasin, InitStream};
+pub use loans::{Loans, Others};
 pub use location::{LocationInfo, LocationName};
 pub use memory::MemoryShares;
 pub use name::{

@@ -54,34 +54,9 @@ impl FrameBuf {
         }
     }
 
-    /// The same bytes, which keep `guard` until the last of them is let go of, sent or not.
-    #[must_use]
-    pub fn keeping(mut self, guard: impl Send + 'static) -> Self {
-        let last = match &mut self.0 {
-            Segments::One(only) => Some(only),
-            Segments::Many(segments) => segments.back_mut(),
-        };
-        if let Some(last) = last {
-            *last = Bytes::from_owner(Guarded { bytes: std::mem::take(last), _guard: guard });
-        }
-        self
-    }
-
     /// All that is left in one piece; copied only if it is in several.
     pub fn into_bytes(mut self) -> Bytes {
         self.copy_to_bytes(self.remaining())
-    }
-}
-
-/// Bytes and what they keep.
-struct Guarded<G> {
-    bytes: Bytes,
-    _guard: G,
-}
-
-impl<G> AsRef<[u8]> for Guarded<G> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -172,19 +147,6 @@ mod tests {
         let bytes = Bytes::from(vec![1, 2, 3]);
         let out = FrameBuf::from(bytes.clone()).into_bytes();
         assert_eq!(out.as_ptr(), bytes.as_ptr());
-    }
-
-    #[test]
-    fn a_guard_stays_until_the_last_byte_is_gone() {
-        let guard = std::sync::Arc::new(());
-        for segments in [&[vec![1, 2, 3]][..], &[vec![1], vec![2, 3]]] {
-            let mut guarded = buf(segments).keeping(guard.clone());
-            assert_eq!(guarded.clone().into_bytes(), [1, 2, 3].as_slice());
-            guarded.advance(2);
-            assert_eq!(std::sync::Arc::strong_count(&guard), 2);
-            drop(guarded);
-            assert_eq!(std::sync::Arc::strong_count(&guard), 1);
-        }
     }
 
     proptest! {

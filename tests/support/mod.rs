@@ -9,6 +9,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 mod shared_store;
+pub mod tap;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -16,8 +16,8 @@ use crate::{
     clock::SystemClock,
     memory::Share,
     server::{
-        append_pump::AppendPump, drain::Drain, identity::SessionGuard, page_cache::PageCache, read_feed::ReadFeed,
-        read_pump::ReadPump,
+        append_pump::AppendPump, chunk::Chunk, drain::Drain, identity::SessionGuard, page_cache::PageCache,
+        read_feed::ReadFeed, read_pump::ReadPump,
     },
     store::MemoryStore,
     streams::{Access, BasinWish, Streams, StreamsConfig},
@@ -26,7 +26,7 @@ use crate::{
         AccessTokenId, AccessTokenInfo, AppendInput, BasinConfig, BasinName, Compression, Operation, ReadBounds,
         ReadRequest, ReadStart, Scope, SeqNum, StreamName, testing,
     },
-    wire::{self, Advice, FrameBuf, RecordsWriter},
+    wire::{self, Advice, RecordsWriter},
 };
 
 /// A gateway without its sockets.
@@ -113,6 +113,8 @@ const LEFT: [Left; 2] = [Left::ToTheBell, Left::Asked];
 struct Session<S> {
     belled: Belled<Asked<S>>,
     task: Arc<Task>,
+    /// What HTTP has taken and the peer has not; none where the peer takes everything at once.
+    unsent: Option<Vec<Chunk>>,
 }
 
 #[derive(Default)]
@@ -143,14 +145,32 @@ impl<S: Chunks> Chunks for Asked<S> {
     }
 }
 
-impl<S: Chunks<Chunk = FrameBuf>> Session<S> {
+impl<S: Chunks<Chunk = Chunk>> Session<S> {
     fn of(session: S) -> Self {
-        Self { belled: Belled::new(Asked { session, times: 0 }), task: Arc::default() }
+        Self { belled: Belled::new(Asked { session, times: 0 }), task: Arc::default(), unsent: None }
     }
 
     fn poll(&mut self) -> Poll<Option<Bytes>> {
         let waker = Waker::from(self.task.clone());
-        self.belled.poll_chunk(&mut Context::from_waker(&waker)).map(|chunk| chunk.map(FrameBuf::into_bytes))
+        self.belled.poll_chunk(&mut Context::from_waker(&waker)).map(|chunk| chunk.map(|chunk| self.pass_on(chunk)))
+    }
+
+    fn pass_on(&mut self, chunk: Chunk) -> Bytes {
+        let bytes = chunk.to_bytes();
+        if let Some(unsent) = &mut self.unsent {
+            unsent.push(chunk);
+        }
+        bytes
+    }
+
+    /// From now on the peer takes nothing.
+    fn stall(&mut self) {
+        self.unsent = Some(Vec::new());
+    }
+
+    /// The peer takes the chunk that was sent first.
+    fn take_one(&mut self) {
+        drop(self.unsent.as_mut().expect("it stalls").remove(0));
     }
 
     /// The chunk that it was woken for.
@@ -350,18 +370,94 @@ async fn a_reader_with_a_bound_ends_when_it_is_met() {
 }
 
 #[tokio::test]
-async fn what_a_reader_took_is_given_back_although_nobody_rang() {
+async fn what_a_reader_was_sent_counts_until_it_has_taken_it_although_nobody_rang() {
     let world = World::new().await;
     let mut reader = follower(&world, from_the_start()).await;
     let used = || world.streams.session_memory().used();
     for _ in 0..3 {
+        reader.stall();
         world.append(&testing::uniform_input(10, 10_000)).await;
         assert!(reader.woken().is_some_and(|chunk| chunk.len() > 100_000));
         assert!(used() > 100_000, "it is on its way");
         assert!(reader.poll().is_pending(), "asked for more");
-        assert_eq!(used(), 0);
+        assert!(used() > 100_000, "and that says nothing of what the reader took");
+        reader.is_left_alone();
+        reader.take_one();
+        assert_eq!(used(), 0, "at once");
         reader.is_left_alone();
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_sent_a_few_portions_and_more_once_it_takes_them() {
+    let world = World::new().await;
+    let mut reader = follower(&world, from_the_start()).await;
+    let memory = world.streams.session_memory();
+    // So that a portion is the least.
+    memory.take(memory.limit());
+    let used = || memory.used() - memory.limit();
+    reader.stall();
+    let batch = testing::uniform_input(1, 10_000);
+    let mut sent = 0;
+    for _ in 0..5 {
+        world.append(&batch).await;
+        while let Poll::Ready(chunk) = reader.poll() {
+            sent += chunk.map_or(0, |chunk| chunk.len());
+        }
+    }
+    assert!((20_000..30_000).contains(&sent), "{sent}");
+    assert!((20_000..30_000).contains(&used()), "{}", used());
+    reader.is_left_alone();
+    while sent < 50_000 {
+        reader.take_one();
+        sent += reader.woken().map_or(0, |chunk| chunk.len());
+        assert!(reader.poll().is_pending());
+    }
+    reader.unsent = None;
+    assert_eq!(used(), 0);
+    world.append(&one("a")).await;
+    assert!(contains(&reader.woken(), "a"));
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_hears_of_the_ends_that_the_server_puts_to_it() {
+    for end in [End::TokenRevoked, End::ServerStops] {
+        let world = World::new().await;
+        let mut reader = follower(&world, from_the_start()).await;
+        let memory = world.streams.session_memory();
+        memory.take(memory.limit());
+        reader.stall();
+        for _ in 0..3 {
+            world.append(&testing::uniform_input(1, 10_000)).await;
+            while reader.poll().is_ready() {}
+        }
+        world.end(end).await;
+        assert!(reader.woken().is_some_and(|chunk| is_terminal(&chunk)), "{end:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stalls_is_not_asked_on_when_its_heartbeat_is_due() {
+    let world = World::new().await;
+    let mut reader = follower(&world, from_the_start()).await;
+    let memory = world.streams.session_memory();
+    memory.take(memory.limit());
+    reader.stall();
+    for _ in 0..2 {
+        world.append(&testing::uniform_input(1, 10_000)).await;
+        assert!(reader.woken().is_some());
+        assert!(reader.poll().is_pending());
+    }
+    world.append(&one("a")).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(reader.poll().is_pending(), "and comes back");
+    let is_told = |chunk: &Option<Bytes>| contains(chunk, "a");
+    reader.take_one();
+    assert!(is_told(&reader.woken()));
+    // From here on the heartbeats go on.
+    assert!(reader.poll().is_pending());
+    tokio::time::advance(Duration::from_secs(16)).await;
+    assert!(reader.woken().is_some());
 }
 
 #[tokio::test]

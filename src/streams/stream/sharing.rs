@@ -18,8 +18,12 @@
 use std::{
     future::poll_fn,
     mem,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        MutexGuard, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::{Failure, Incoming, NotPut, Origin, Pending, Phase, Place, State, Stream, up_to};
@@ -27,7 +31,7 @@ use crate::{
     store::{Listening, Sharing, StoreError},
     streams::{
         neighbours::MAX_TRIES,
-        writers::{Refusals, TakenBack, WriterId},
+        writers::{Refusals, TakenBack, TakenBackSoFar, WriterId},
     },
     types::{Arrivals, Batch, Head, SeqNum, Timestamp},
 };
@@ -201,49 +205,154 @@ impl Stream {
                 Err(_) => refusals.add(writer, incoming.taken_back(input)),
             }
         }
-        refusals.give_to(&mut state.writers);
+        if !refusals.is_empty() {
+            refusals.give_to(&mut state.writers);
+            self.look_after_taken_back(state);
+        }
         None
     }
 
-    /// Judges again what was taken back of `writer`, after the stream was refreshed; the failure ends the session.
+    /// Takes `input` back, and sees to it that it is judged again although nobody polls its session.
+    pub(super) fn take_back(&self, state: &mut State, writer: WriterId, input: TakenBack) {
+        state.writers.take_back(writer, input);
+        self.look_after_taken_back(state);
+    }
+
+    fn look_after_taken_back(&self, state: &mut State) {
+        if self.is_shared() && !mem::replace(&mut state.looks_after_taken_back, true) {
+            self.background.spawn(look_after_taken_back(self.this.clone()));
+        }
+    }
+
+    /// How much was taken back by now: a refresh that begins after this is enough to refuse it.
+    pub(in crate::streams) fn taken_back_so_far(&self) -> TakenBackSoFar {
+        self.lock().writers.taken_back_so_far()
+    }
+
+    /// Judges again what was taken back of `writer` before the stream was refreshed, at that `time`.
     ///
     /// Pending while an input is refused only by what is not durable yet; the task of `cx` is woken.
     pub(in crate::streams) fn judge_again(
         &self,
         writer: WriterId,
+        time: TakenBackSoFar,
         place: &Place,
         cx: &Context<'_>,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<()> {
         let mut guard = self.lock();
-        let state = &mut *guard;
-        state.phase.serving()?;
+        let judged = self.judge(&mut guard, writer, time);
+        match judged {
+            Judged::ByWhatIsNotDurable(end) => {
+                guard.waiters.wait(place, end, cx);
+                Poll::Pending
+            }
+            judged => {
+                self.has_judged(guard, judged);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// What was taken back of `writer` before that `time` cannot be judged, and had no effect.
+    pub(in crate::streams) fn refuse_taken_back(&self, writer: WriterId, time: TakenBackSoFar, failure: Failure) {
+        let mut state = self.lock();
+        if state.writers.has_taken_back(writer, time) {
+            state.writers.refuse(writer, failure);
+        }
+    }
+
+    /// Judges again what was taken back of anyone. Sessions need not come for it: who refuses does not wait to be asked,
+    /// and a client that takes no acks does not keep everybody's room in flight.
+    pub(in crate::streams) async fn judge_all_taken_back(&self) {
+        let (writers, time) = {
+            let state = self.lock();
+            (state.writers.with_taken_back(), state.writers.taken_back_so_far())
+        };
+        if writers.is_empty() {
+            return;
+        }
+        let refreshed = self.refreshed().await;
+        for writer in writers {
+            match &refreshed {
+                Ok(()) => {
+                    let mut guard = self.lock();
+                    let judged = self.judge(&mut guard, writer, time);
+                    self.has_judged(guard, judged);
+                }
+                Err(failure) => self.refuse_taken_back(writer, time, failure.clone()),
+            }
+        }
+    }
+
+    fn judge(&self, state: &mut State, writer: WriterId, time: TakenBackSoFar) -> Judged {
+        if !state.writers.has_taken_back(writer, time) {
+            return Judged::AsFarAsCanBe;
+        }
+        if let Err(ended) = state.phase.serving() {
+            state.writers.refuse(writer, ended);
+            return Judged::AsFarAsCanBe;
+        }
         while let Some(TakenBack { input, arrived, permit }) = state.writers.first_taken_back(writer) {
             let mut incoming = Incoming { arrived, since: crate::clock::instant(), permit };
             match self.put(state, writer, &input, &mut incoming) {
                 Ok(()) => {}
-                Err(NotPut::Rejected(_)) if state.writers.has_promised(writer) => {
+                Err(NotPut::Rejected(_)) if state.writers.has_promised_beyond(writer, state.durable.tail.seq_num) => {
                     // Told after those; until then more may have changed.
-                    state.writers.take_back_before(writer, [incoming.taken_back(input)].into());
+                    state.writers.put_back(writer, incoming.taken_back(input));
                     break;
                 }
                 Err(NotPut::Rejected(_)) => {
-                    state.sequencer.at(state.durable).check(&input, state.config.timestamping)?;
+                    if let Err(rejection) = state.sequencer.at(state.durable).check(&input, state.config.timestamping) {
+                        state.writers.refuse(writer, rejection.into());
+                        break;
+                    }
                     let judged_at = state.sequencer.head().tail.seq_num;
-                    state.writers.take_back_before(writer, [incoming.taken_back(input)].into());
-                    state.waiters.wait(place, judged_at, cx);
-                    return Poll::Pending;
+                    state.writers.put_back(writer, incoming.taken_back(input));
+                    return Judged::ByWhatIsNotDurable(judged_at);
                 }
-                Err(not_put) => {
-                    drop(guard);
-                    self.fail_if_unknown(&not_put);
-                    return Poll::Ready(Err(not_put.into()));
+                Err(NotPut::Failed(error)) => {
+                    state.writers.refuse(writer, error.clone().into());
+                    return Judged::LogFailed(error);
                 }
             }
         }
+        Judged::AsFarAsCanBe
+    }
+
+    fn has_judged(&self, mut state: MutexGuard<'_, State>, judged: Judged) {
         let wakers = state.wakers_of_tail();
-        drop(guard);
+        drop(state);
         self.background.wake(wakers);
-        Poll::Ready(Ok(()))
+        if let Judged::LogFailed(error @ StoreError::Unknown(_)) = judged {
+            self.fail(error);
+        }
+    }
+}
+
+/// How the judgement of what was taken back of a writer ended.
+enum Judged {
+    /// With all of it put in, or refused, or with something that must wait for what was promised to the writer before.
+    AsFarAsCanBe,
+    /// With an input that is refused only by what is not durable; up to there.
+    ByWhatIsNotDurable(SeqNum),
+    /// With an input that the log did not take.
+    LogFailed(StoreError),
+}
+
+/// A session comes for what was taken back of it in less, if it is polled.
+const COMES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Judges again what is taken back while there is anything.
+async fn look_after_taken_back(stream: Weak<Stream>) {
+    loop {
+        tokio::time::sleep(COMES_WITHIN).await;
+        let Some(stream) = stream.upgrade() else { return };
+        stream.judge_all_taken_back().await;
+        let mut state = stream.lock();
+        if state.writers.with_taken_back().is_empty() {
+            state.looks_after_taken_back = false;
+            return;
+        }
     }
 }
 

@@ -563,6 +563,85 @@ async fn a_session_that_failed_keeps_no_room_from_others() {
     assert_eq!(b.streams.in_flight.available_permits(), room, "although the session is still there");
 }
 
+/// Long enough for what nobody comes for to be judged all the same.
+async fn nobody_comes() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_polls_keeps_no_room_from_others() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    both_open(&gateways).await;
+    let room = b.streams.in_flight.available_permits();
+    let free = || b.streams.in_flight.available_permits();
+    a.append(one("a")).await;
+    let (mut refused, mut overtaken, mut goes_in) = (b.writer().await, b.writer().await, b.writer().await);
+    // Refused by what is known now, and not by what is known later.
+    put(&mut goes_in, &testing::with_match(one("b2"), 2));
+    put(&mut goes_in, &one("b3"));
+    put(&mut overtaken, &one("b1"));
+    put(&mut overtaken, &testing::with_match(one("b4"), 0));
+    put(&mut overtaken, &one("b5"));
+    put(&mut refused, &testing::with_match(testing::uniform_input(10, 100), 0));
+    put(&mut refused, &one("behind"));
+    assert!(free() < room);
+    nobody_comes().await;
+    b.store.settle();
+    nobody_comes().await;
+    b.store.settle();
+    nobody_comes().await;
+    assert_eq!(free(), room, "and nobody was polled");
+    // What comes in now is not put in behind what was refused, and keeps no room either.
+    put(&mut refused, &one("late"));
+    assert_eq!(free(), room);
+    let refreshes = b.store.refreshes();
+    assert_eq!((told_range(&mut goes_in).await, told_range(&mut goes_in).await), ((2, 3), (3, 4)));
+    assert_eq!(told_range(&mut overtaken).await, (1, 2));
+    let is_mismatch = |failure| matches!(failure, Failure::Rejected(Rejection::SeqNumMismatch { .. }));
+    assert!(is_mismatch(told_failure(&mut overtaken).await));
+    assert!(is_mismatch(told_failure(&mut refused).await));
+    assert!(matches!(ack(&mut refused), Poll::Ready(None)));
+    assert_eq!(b.store.refreshes(), refreshes, "all was known");
+    assert_eq!(gateways.committed().await, ["a", "b1", "b2", "b3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_nobody_polls_is_not_refused_by_what_was_known_before() {
+    let gateways = Gateways::new(2).await;
+    let (a, b) = gateways.pair();
+    both_open(&gateways).await;
+    a.append(one("a1")).await;
+    let mut writer = b.writer().await;
+    // A number that another gateway's next record makes right, before anyone looks.
+    put(&mut writer, &testing::with_match(one("b"), 2));
+    a.append(one("a2")).await;
+    nobody_comes().await;
+    b.store.settle();
+    assert_eq!(told_range(&mut writer).await, (2, 3));
+    assert_eq!(gateways.committed().await, ["a1", "a2", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_fails_keeps_no_room_for_what_was_taken_back() {
+    let gateways = Gateways::new(2).await;
+    let (_, b) = gateways.pair();
+    both_open(&gateways).await;
+    let room = b.streams.in_flight.available_permits();
+    let (mut undecided, mut deleted) = (b.writer().await, b.writer().await);
+    put(&mut undecided, &testing::with_match(one("b"), 7));
+    b.store.fail();
+    assert_eq!(b.streams.in_flight.available_permits(), room, "at once");
+    assert!(matches!(told_failure(&mut undecided).await, Failure::Store(StoreError::Unknown(_))));
+    drop(undecided);
+    drop(std::mem::replace(&mut deleted, b.writer().await));
+    put(&mut deleted, &testing::with_match(one("b"), 7));
+    b.streams.delete_stream(&basin(), &orders()).await.unwrap();
+    nobody_comes().await;
+    assert_eq!(b.streams.in_flight.available_permits(), room, "and so does one that was deleted");
+    assert_eq!(told_failure(&mut deleted).await, Failure::StreamDeletionPending);
+}
+
 #[tokio::test]
 async fn bytes_in_flight_are_given_back_when_what_was_judged_again_is_durable() {
     let gateways = Gateways::new(2).await;

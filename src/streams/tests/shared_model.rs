@@ -36,6 +36,8 @@ enum Step {
     CheckTail(usize),
     ReadAll(usize),
     Pass(u64),
+    /// The gateway judges what was taken back although nobody came for it.
+    Judge(usize),
     /// Lets tasks run.
     Yield,
 }
@@ -69,6 +71,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => gateway().prop_map(Step::CheckTail),
         2 => gateway().prop_map(Step::ReadAll),
         2 => (1u64..50).prop_map(Step::Pass),
+        3 => gateway().prop_map(Step::Judge),
         5 => Just(Step::Yield),
     ];
     prop::collection::vec(step, 1..120)
@@ -154,6 +157,7 @@ impl Model {
                 self.now += milliseconds;
                 self.gateways.clock.set(Timestamp::new(self.now));
             }
+            Step::Judge(gateway) => self.gateways.all[gateway].stream().await.judge_all_taken_back().await,
             Step::Yield => tokio::task::yield_now().await,
         }
     }
