@@ -32,6 +32,7 @@ mod reclaim;
 mod reports;
 mod segments;
 mod space;
+mod syncing;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ use self::{
     reclaim::Reclaim,
     segments::{SegmentSizes, SegmentWriter},
     space::{Probe, Purpose, Space},
+    syncing::Syncing,
     table::DiskTable,
     writer::{Numbers, Writer},
 };
@@ -168,6 +170,7 @@ impl DiskStore {
             reclaim: reclaim.clone(),
             deletions: deletions.clone(),
             segments: SegmentWriter::new(engine.segments().clone()),
+            syncing: Syncing::start()?,
             journals: engine.journals(),
             noted_number: last,
             last_end,

@@ -186,6 +186,29 @@ impl Request {
             Self::Trim { .. } | Self::Delete { .. } | Self::Remove(_) | Self::Barrier(_) => 0,
         }
     }
+
+    /// The batches that go to a segment.
+    pub(super) fn large(&self) -> Vec<(BatchKey, Pieces)> {
+        match self {
+            Self::Append(Append { key, value: Value::Segment(pieces), .. }) => vec![(*key, pieces.clone())],
+            Self::Move(relocation) => relocation.batches.iter().map(Relocated::whole).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The segment that is not written to any more from this request on.
+    pub(super) fn leaves(&self) -> Option<SegmentNumber> {
+        match self {
+            Self::Move(relocation) => Some(relocation.from),
+            _ => None,
+        }
+    }
+}
+
+impl Relocated {
+    fn whole(&self) -> (BatchKey, Pieces) {
+        (self.key, Pieces::whole(self.value.clone()))
+    }
 }
 
 impl Value {
@@ -284,6 +307,17 @@ impl Queue {
             Phase::Failed(reason) => Next::Fail(requests, reason.clone()),
             Phase::Open | Phase::Closed => Next::Write(requests),
         }
+    }
+
+    /// The requests for one write, if so many bytes of batches wait and may be written.
+    pub(super) fn take_if(&self, at_least: usize) -> Option<Vec<Request>> {
+        let mut waiting = self.lock();
+        (waiting.bytes >= at_least && !waiting.has_failed()).then(|| waiting.take_for_one_write())
+    }
+
+    /// Bytes of batches that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

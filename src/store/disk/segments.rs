@@ -9,8 +9,8 @@
 //! write, sync ──► the database gets the pointers       a pointer leads to nothing that is not durable
 //! ```
 //!
-//! * One thread writes. All large batches of one write go to one segment, and a process never goes on with a segment of
-//!   an earlier one: behind its last pointer it may be torn.
+//! * One thread writes, perhaps the next batches while these are synced. All large batches of one write go to one
+//!   segment, and a process never goes on with a segment of an earlier one: behind its last pointer it may be torn.
 //! * Of every segment the database knows how many of its bytes are live. One that is not known, or has none, is deleted.
 //! * Room is set aside a little ahead, so that a write need not find it; what was not used is given back when a segment
 //!   is full, or by the next start.
@@ -43,6 +43,9 @@ pub(super) struct SegmentSizes {
     /// Bytes of records from which on a batch goes to a segment. More get through that way from 2 KiB on, but an append
     /// that is waited for takes a sync longer, which is less and less of it the larger it is.
     pub(super) least_batch: usize,
+    /// Bytes that must wait for it to be worth while to write them while others are synced: they take longer to copy than
+    /// a thread takes to wake.
+    pub(super) worth_overlapping: usize,
     /// Bytes after which another segment is begun.
     pub(super) full: u64,
     /// Bytes that are set aside at once.
@@ -54,7 +57,13 @@ pub(super) struct SegmentSizes {
 impl Default for SegmentSizes {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { least_batch: 16 * 1024, full: 256 * MIB, ahead: 16 * MIB, worth_moving: 16 * MIB }
+        Self {
+            least_batch: 16 * 1024,
+            worth_overlapping: 256 * 1024,
+            full: 256 * MIB,
+            ahead: 16 * MIB,
+            worth_moving: 16 * MIB,
+        }
     }
 }
 
@@ -66,10 +75,13 @@ pub(super) struct Segments {
     open: Mutex<OpenFiles>,
 }
 
+#[derive(Default)]
 struct Table {
     usage: BTreeMap<SegmentNumber, Usage>,
-    /// The one that is written to. Its pointers may not be in the database yet.
+    /// The one that is written to.
     current: Option<SegmentNumber>,
+    /// Where the writes went whose pointers are not in the database yet: once for each.
+    unsettled: Vec<SegmentNumber>,
     /// Where what was set aside for it ends.
     set_aside: u64,
     next: u64,
@@ -89,7 +101,7 @@ impl Segments {
     ) -> io::Result<Self> {
         create(directory)?;
         let last = usage.last_key_value().map_or(0, |(number, _)| number.0);
-        let mut table = Table { usage: BTreeMap::new(), current: None, set_aside: 0, next: last + 1 };
+        let mut table = Table { next: last + 1, ..Table::default() };
         usage.retain(|_, usage| usage.live > 0);
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
@@ -131,9 +143,13 @@ impl Segments {
         locked(&self.table).usage.get(&segment).copied()
     }
 
-    /// Takes note of what was written to the database. Segments that are gone stay so.
-    pub(super) fn set_usage(&self, changed: BTreeMap<SegmentNumber, Usage>) {
+    /// Takes note of what is in the database now: pointers to what was `written`, and this usage. Segments that are gone
+    /// stay so.
+    pub(super) fn settle(&self, written: Option<&Written>, changed: BTreeMap<SegmentNumber, Usage>) {
         let mut table = locked(&self.table);
+        if let Some(written) = written {
+            table.settle(written.segment);
+        }
         for (number, usage) in changed {
             if let Some(known) = table.usage.get_mut(&number) {
                 *known = usage;
@@ -154,8 +170,9 @@ impl Segments {
     /// Lets go of those that nobody needs; their files, to be deleted.
     pub(super) fn take_empty(&self) -> Vec<PathBuf> {
         let mut table = locked(&self.table);
-        let current = table.current;
-        let empty = table.usage.extract_if(.., |number, usage| usage.live == 0 && Some(*number) != current);
+        let Table { usage, current, unsettled, .. } = &mut *table;
+        let in_use = |number: &SegmentNumber| *current == Some(*number) || unsettled.contains(number);
+        let empty = usage.extract_if(.., |number, usage| usage.live == 0 && !in_use(number));
         let empty: Vec<_> = empty.map(|(number, _)| number).collect();
         drop(table);
         locked(&self.open).0.retain(|(number, _)| !empty.contains(number));
@@ -202,7 +219,11 @@ impl Segments {
         };
         let file = OpenOptions::new().write(true).create_new(true).open(self.path_of(number))?;
         sync_directory(&self.directory)?;
-        Ok(Current { number, file, end: 0, set_aside: 0 })
+        Ok(Current { number, file: Arc::new(file), end: 0, set_aside: 0 })
+    }
+
+    fn note_unsettled(&self, segment: SegmentNumber) {
+        locked(&self.table).unsettled.push(segment);
     }
 
     fn note_set_aside(&self, end: u64) {
@@ -212,6 +233,14 @@ impl Segments {
     fn end_current(&self) {
         let mut table = locked(&self.table);
         (table.current, table.set_aside) = (None, 0);
+    }
+}
+
+impl Table {
+    fn settle(&mut self, segment: SegmentNumber) {
+        if let Some(place) = self.unsettled.iter().position(|unsettled| *unsettled == segment) {
+            self.unsettled.swap_remove(place);
+        }
     }
 }
 
@@ -238,9 +267,17 @@ pub(super) struct SegmentWriter {
     current: Option<Current>,
 }
 
+/// Batches that were written in one go, and are durable when their segment was synced. The segment is there at least until
+/// this is [settled](Segments::settle).
+pub(super) struct Written {
+    segment: SegmentNumber,
+    pub(super) file: Arc<File>,
+    pub(super) pointers: Vec<(BatchKey, Pointer)>,
+}
+
 struct Current {
     number: SegmentNumber,
-    file: File,
+    file: Arc<File>,
     end: u64,
     /// Where what was set aside ends.
     set_aside: u64,
@@ -251,10 +288,14 @@ impl SegmentWriter {
         Self { segments, current: None }
     }
 
-    /// Writes `batches` and syncs; pointers to them. What was written by earlier calls must be in the database by now.
-    pub(super) fn append(&mut self, batches: &[(BatchKey, Pieces)]) -> io::Result<Vec<Pointer>> {
+    pub(super) fn sizes(&self) -> SegmentSizes {
+        self.segments.sizes
+    }
+
+    /// Writes `batches`, to be synced; nothing if there are none.
+    pub(super) fn append(&mut self, batches: &[(BatchKey, Pieces)]) -> io::Result<Option<Written>> {
         if batches.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         if self.current.as_ref().is_some_and(|current| current.end >= self.segments.sizes.full) {
             self.end_current();
@@ -263,7 +304,7 @@ impl SegmentWriter {
             Some(current) => current,
             none => none.insert(self.segments.begin()?),
         };
-        current.append(batches, &self.segments)
+        current.append(batches, &self.segments).map(Some)
     }
 
     /// Writes no more to `segment`.
@@ -284,7 +325,7 @@ impl SegmentWriter {
 }
 
 impl Current {
-    fn append(&mut self, batches: &[(BatchKey, Pieces)], segments: &Segments) -> io::Result<Vec<Pointer>> {
+    fn append(&mut self, batches: &[(BatchKey, Pieces)], segments: &Segments) -> io::Result<Written> {
         let heads: Vec<_> = batches.iter().map(|(key, value)| head_of(key, value)).collect::<io::Result<_>>()?;
         let parts = heads.iter().zip(batches).flat_map(|(head, (_, value))| {
             let [front, records] = value.in_order();
@@ -292,9 +333,10 @@ impl Current {
         });
         let mut parts: Vec<_> = parts.map(IoSlice::new).collect();
         self.set_aside(parts.iter().map(|part| part.len() as u64).sum(), segments);
-        write_all(&mut self.file, &mut parts)?;
-        self.file.sync_data()?;
-        Ok(batches.iter().map(|(_, value)| self.point_to_next(value)).collect())
+        segments.note_unsettled(self.number);
+        write_all(&self.file, &mut parts)?;
+        let pointers = batches.iter().map(|(key, value)| (*key, self.point_to_next(value))).collect();
+        Ok(Written { segment: self.number, file: self.file.clone(), pointers })
     }
 
     fn point_to_next(&mut self, value: &Pieces) -> Pointer {
@@ -311,7 +353,8 @@ impl Current {
         }
         let more = end.next_multiple_of(segments.sizes.ahead) - self.set_aside;
         #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), self.set_aside, more)
+        if let Err(error) =
+            rustix::fs::fallocate(&*self.file, rustix::fs::FallocateFlags::empty(), self.set_aside, more)
         {
             tracing::trace!(%error, "no room is set aside");
         }
@@ -325,7 +368,7 @@ fn head_of(key: &BatchKey, value: &Pieces) -> io::Result<[u8; FrameHead::LEN]> {
     Ok(FrameHead { key: *key, len }.to_bytes())
 }
 
-fn write_all(file: &mut File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !parts.is_empty() {
         let next = &parts[..parts.len().min(MOST_BUFFERS)];
         match file.write_vectored(next) {

@@ -41,7 +41,8 @@ use crate::{
 
 const MEMORY: MemoryShares = MemoryShares::of(64 * 1024 * 1024);
 /// Segments of a few batches of the size that tests write.
-const SMALL: SegmentSizes = SegmentSizes { least_batch: 1000, full: 16 * 1024, ahead: 8 * 1024, worth_moving: 2000 };
+const SMALL: SegmentSizes =
+    SegmentSizes { least_batch: 1000, worth_overlapping: 2000, full: 16 * 1024, ahead: 8 * 1024, worth_moving: 2000 };
 
 struct OnDisk {
     // Dropped in this order.
@@ -94,11 +95,17 @@ impl Writer {
     }
 
     fn append(&mut self, body: &str) -> Result<Batch, StoreError> {
+        let batch = self.send(body)?;
+        self.reports.wait_for(batch.end().seq_num)?;
+        Ok(batch)
+    }
+
+    /// Does not wait for it to be durable.
+    fn send(&mut self, body: &str) -> Result<Batch, StoreError> {
         let batch = testing::batch(self.head.tail.seq_num.get(), &[(body, 1)]);
         let head = Head { tail: batch.end(), ..self.head };
         self.log.append(batch.clone(), head)?;
         self.head = head;
-        self.reports.wait_for(batch.end().seq_num)?;
         Ok(batch)
     }
 

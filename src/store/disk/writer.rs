@@ -1,9 +1,17 @@
 //! The one thread that writes: takes what waits, of all streams, writes it at once, syncs, and reports.
 //!
 //! ```text
-//! queue ──► requests ──► Commit: each key once ──► large batches: write, sync ──► the rest, with pointers: write, sync
-//!           durable heads, sinks, answers ◄── done ───────────┼────────────────────────────┘
-//!           everything fails, for good ◄── fails, or panics ──┘
+//! queue ──► requests ──► large batches: write, sync ──► Commit: each key once, pointers ──► write, sync
+//!           durable heads, sinks, answers ◄── done ───────────────────────────────────────────┤
+//!           everything fails, for good ◄── fails, or panics, as soon as any of it does ───────┘
+//! ```
+//!
+//! While large batches are synced and more wait, those are written already, so that a disk that syncs slowly is not idle
+//! meanwhile:
+//!
+//! ```text
+//! writer       write 1 │ write 2         │ commit 1 │ write 3    │ commit 2 │
+//! log-syncs            │ sync 1 ──────── │ sync 2 ──────────     │ sync 3 ──────
 //! ```
 //!
 //! It knows the order of things, and neither how they are encoded nor who waits for them. Nobody else reports: what is
@@ -12,7 +20,8 @@
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, HashMap},
-    mem,
+    fs::File,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -26,14 +35,15 @@ use bytes::Bytes;
 use super::{
     deletions::Deletions,
     engine::{Engine, EngineError, Look, Writing},
-    format::{BatchKey, LogNumber, Pieces, Pointer, Released, SegmentNumber, StoredHead, Usage},
+    format::{BatchKey, LogNumber, Pointer, Released, SegmentNumber, StoredHead, Usage},
     hashing::BuildIdHasher,
     last_end::LastEnd,
     log::Log,
     queue::{Append, Moves, Next, Progress, Queue, Relocation, Removal, Reply, Request, Value},
     reclaim::Reclaim,
     reports::Reports,
-    segments::SegmentWriter,
+    segments::{SegmentWriter, Written},
+    syncing::{Sync, Syncing},
 };
 use crate::{
     store::{MetaWrite, StoreError, Version},
@@ -68,6 +78,7 @@ pub(super) struct Writer {
     pub(super) reclaim: Arc<Reclaim>,
     pub(super) deletions: Arc<Deletions>,
     pub(super) segments: SegmentWriter,
+    pub(super) syncing: Syncing,
     /// How many there were after the last write.
     pub(super) journals: usize,
     /// The last number that is written down as given.
@@ -84,12 +95,25 @@ pub(super) fn reports(queue: Arc<Queue>) -> Reports<Report> {
     })
 }
 
-/// The requests of one write, as long as nobody was told of them.
+/// What was taken from the queue, as long as nobody was told of it.
 struct Untold {
+    current: Requests,
+    /// Those whose large batches are written while those of the current ones are synced.
+    next: Option<Requests>,
+}
+
+/// The requests of one write.
+struct Requests {
     /// Those that are not yet part of the write.
-    requests: vec::IntoIter<Request>,
+    left: vec::IntoIter<Request>,
     /// What will be told of the others.
     outcomes: Vec<Outcome>,
+}
+
+/// Large batches that are written, if there were any, and are being synced.
+struct Begun {
+    written: io::Result<Option<Written>>,
+    sync: Sync,
 }
 
 impl Writer {
@@ -117,25 +141,56 @@ impl Writer {
     /// After a failure nothing is written any more, and those who were not told that they are durable are told so: what the
     /// disk then holds is not known. The same after a panic of the engine.
     fn write_or_fail(&mut self, requests: Vec<Request>) {
-        let mut untold = Untold { requests: requests.into_iter(), outcomes: Vec::new() };
+        let mut untold = Untold { current: Requests::of(requests), next: None };
         // What a panic leaves half done is not used again.
         let written = catch_unwind(AssertUnwindSafe(|| self.write(&mut untold)));
         if let Err(reason) = written.unwrap_or_else(|_| Err("the thread that writes to the disk panicked".into())) {
             tracing::error!(%reason, "writing to the disk failed: nothing is written any more");
             self.queue.fail(reason.clone());
-            let Untold { requests, outcomes } = untold;
-            self.report_failed(outcomes.into_iter().chain(requests.map(Outcome::unwritten)), &reason);
+            let Untold { current, next } = untold;
+            self.report_failed(current.failed().chain(next.into_iter().flat_map(Requests::failed)), &reason);
         }
     }
 
+    /// Writes the current requests, and what it takes ahead meanwhile.
     fn write(&mut self, untold: &mut Untold) -> Result<(), Arc<str>> {
-        let mut commit = Commit::new(&self.engine, &self.numbers, &mut untold.outcomes);
-        for request in untold.requests.by_ref() {
+        let worth_overlapping = self.segments.sizes().worth_overlapping;
+        let copied = self.copy(&untold.current);
+        let mut begun = match self.queue.bytes() >= worth_overlapping {
+            true => Begun::sync_by(&self.syncing, copied),
+            false => Begun::sync_now(copied),
+        };
+        loop {
+            if begun.sync.is_running() {
+                untold.next = self.queue.take_if(worth_overlapping).map(Requests::of);
+            }
+            let copied = untold.next.as_ref().map(|next| self.copy(next));
+            let written = begun.synced().map_err(|error| error.reason())?;
+            let next = copied.map(|copied| Begun::sync_by(&self.syncing, copied));
+            self.commit(&mut untold.current, written)?;
+            match (untold.next.take(), next) {
+                (Some(requests), Some(next)) => (untold.current, begun) = (requests, next),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes the large batches, to be synced.
+    fn copy(&mut self, requests: &Requests) -> io::Result<Option<Written>> {
+        let requests = requests.left.as_slice();
+        requests.iter().filter_map(Request::leaves).for_each(|segment| self.segments.leave(segment));
+        let large: Vec<_> = requests.iter().flat_map(Request::large).collect();
+        self.segments.append(&large)
+    }
+
+    fn commit(&mut self, requests: &mut Requests, written: Option<Written>) -> Result<(), Arc<str>> {
+        let mut commit = Commit::new(&self.engine, &self.numbers, &mut requests.outcomes);
+        for request in requests.left.by_ref() {
             commit.add(request);
         }
-        let committed = commit.write(&mut self.noted_number, &mut self.segments).map_err(|error| error.reason())?;
+        let committed = commit.write(&mut self.noted_number, written).map_err(|error| error.reason())?;
         committed.settle(&self.reclaim);
-        self.report(mem::take(&mut untold.outcomes).into_iter().map(Report::Durable).collect());
+        self.report(mem::take(&mut requests.outcomes).into_iter().map(Report::Durable).collect());
         self.look_after_journals();
         Ok(())
     }
@@ -163,6 +218,42 @@ impl Writer {
     }
 }
 
+impl Requests {
+    fn of(requests: Vec<Request>) -> Self {
+        Self { left: requests.into_iter(), outcomes: Vec::new() }
+    }
+
+    /// In their order.
+    fn failed(self) -> impl Iterator<Item = Outcome> {
+        self.outcomes.into_iter().chain(self.left.map(Outcome::unwritten))
+    }
+}
+
+impl Begun {
+    fn sync_now(written: io::Result<Option<Written>>) -> Self {
+        Self::sync(written, |file| Sync::now(&file))
+    }
+
+    fn sync_by(syncing: &Syncing, written: io::Result<Option<Written>>) -> Self {
+        Self::sync(written, |file| syncing.sync(file))
+    }
+
+    fn sync(written: io::Result<Option<Written>>, sync: impl FnOnce(Arc<File>) -> Sync) -> Self {
+        let sync = match &written {
+            Ok(Some(written)) => sync(written.file.clone()),
+            Ok(None) | Err(_) => Sync::Done(Ok(())),
+        };
+        Self { written, sync }
+    }
+
+    /// Waits until what was written is durable.
+    fn synced(self) -> Result<Option<Written>, EngineError> {
+        let written = self.written.map_err(EngineError::failed)?;
+        self.sync.wait().map_err(EngineError::failed)?;
+        Ok(written)
+    }
+}
+
 /// Requests on their way to becoming one write.
 struct Commit<'a> {
     engine: &'a Engine,
@@ -175,20 +266,10 @@ struct Commit<'a> {
     by_stream: HashMap<StreamId, usize, BuildIdHasher>,
     rows: HashMap<Bytes, Row>,
     reclaims: HashMap<LogNumber, Option<SeqNum>>,
-    large: Large,
+    /// Of batches in segments, not pointed to any more.
+    dead: Vec<Pointer>,
     /// Not its own, so that they outlive it, whatever happens.
     outcomes: &'a mut Vec<Outcome>,
-}
-
-/// What becomes of batches in segments.
-#[derive(Default)]
-struct Large {
-    /// To be written, and pointed to.
-    batches: Vec<(BatchKey, Pieces)>,
-    /// Not pointed to any more.
-    dead: Vec<Pointer>,
-    /// Segments that are not written to any more.
-    left: Vec<SegmentNumber>,
 }
 
 /// What becomes of a stream's head.
@@ -232,7 +313,7 @@ impl<'a> Commit<'a> {
             by_stream: HashMap::default(),
             rows: HashMap::new(),
             reclaims: HashMap::new(),
-            large: Large::default(),
+            dead: Vec::new(),
             outcomes,
         }
     }
@@ -250,9 +331,8 @@ impl<'a> Commit<'a> {
     }
 
     fn append(&mut self, Append { log, key, value, head, moves }: Append) {
-        match value {
-            Value::Database(value) => self.batches.push((key, value)),
-            Value::Segment(pieces) => self.large.batches.push((key, pieces)),
+        if let Value::Database(value) = value {
+            self.batches.push((key, value));
         }
         let before = self.head_of(&log);
         let moves = if before.is_some() { moves } else { Moves::More };
@@ -302,7 +382,7 @@ impl<'a> Commit<'a> {
     fn remove(&mut self, Removal { log, batches, to, progress, done }: Removal) {
         for (batch, pointer) in &batches {
             self.writing.remove_batch(batch);
-            self.large.dead.extend(pointer);
+            self.dead.extend(pointer);
         }
         if progress == Progress::Finished {
             let noted = match self.reclaims.get(&log) {
@@ -317,12 +397,8 @@ impl<'a> Commit<'a> {
         self.outcomes.push(Outcome::OwnDone(done));
     }
 
-    fn relocate(&mut self, Relocation { from, batches, done }: Relocation) {
-        self.large.left.push(from);
-        for batch in batches {
-            self.large.batches.push((batch.key, Pieces::whole(batch.value)));
-            self.large.dead.push(batch.pointer);
-        }
+    fn relocate(&mut self, Relocation { batches, done, .. }: Relocation) {
+        self.dead.extend(batches.iter().map(|batch| batch.pointer));
         self.outcomes.push(Outcome::OwnDone(done));
     }
 
@@ -387,10 +463,26 @@ impl<'a> Commit<'a> {
         }
     }
 
+    /// Pointers to the large batches that were written, and how their segments are used then.
+    fn put_pointers(&mut self, written: Option<&Written>) -> BTreeMap<SegmentNumber, Usage> {
+        let mut changed = BTreeMap::new();
+        for (key, pointer) in written.iter().flat_map(|written| &written.pointers) {
+            self.writing.put_pointer(key, pointer);
+            change_usage(self.engine, &mut changed, pointer, Usage::add);
+        }
+        for pointer in &self.dead {
+            change_usage(self.engine, &mut changed, pointer, Usage::remove);
+        }
+        for (segment, usage) in &changed {
+            self.writing.put_usage(*segment, usage);
+        }
+        changed
+    }
+
     /// Writes what the requests came to, and syncs.
-    fn write(mut self, noted_number: &mut u64, segments: &mut SegmentWriter) -> Result<Committed, EngineError> {
+    fn write(mut self, noted_number: &mut u64, written: Option<Written>) -> Result<Committed, EngineError> {
         self.put_batches();
-        let usage = self.large.write(self.engine, segments, &mut self.writing)?;
+        let usage = self.put_pointers(written.as_ref());
         for StreamChange { stream, head, moves, .. } in &self.streams {
             match (head, moves) {
                 (Some(_), Moves::Tail) => {}
@@ -425,33 +517,8 @@ impl<'a> Commit<'a> {
         self.engine.wait_for_room()?;
         self.writing.commit()?;
         *noted_number = last_number;
-        self.engine.segments().set_usage(usage);
+        self.engine.segments().settle(written.as_ref(), usage);
         Ok(committed)
-    }
-}
-
-impl Large {
-    /// Makes the large batches durable, before anything points to them. How the segments are used after that.
-    fn write(
-        self,
-        engine: &Engine,
-        segments: &mut SegmentWriter,
-        writing: &mut Writing<'_>,
-    ) -> Result<BTreeMap<SegmentNumber, Usage>, EngineError> {
-        self.left.into_iter().for_each(|segment| segments.leave(segment));
-        let pointers = segments.append(&self.batches).map_err(EngineError::failed)?;
-        let mut changed = BTreeMap::new();
-        for ((key, _), pointer) in self.batches.iter().zip(&pointers) {
-            writing.put_pointer(key, pointer);
-            change_usage(engine, &mut changed, pointer, Usage::add);
-        }
-        for pointer in &self.dead {
-            change_usage(engine, &mut changed, pointer, Usage::remove);
-        }
-        for (segment, usage) in &changed {
-            writing.put_usage(*segment, usage);
-        }
-        Ok(changed)
     }
 }
 

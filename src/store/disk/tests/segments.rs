@@ -1,9 +1,12 @@
 //! Large batches: where they come to lie, what becomes of their space, and what a crash or damage leaves of them.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
 
 use super::*;
-use crate::store::disk::format::FrameHead;
+use crate::store::disk::{
+    format::{FrameHead, Pieces, Usage},
+    segments::{SegmentWriter, Segments},
+};
 
 /// The files of segments, by their numbers.
 fn files(directory: &Path) -> Vec<(u64, PathBuf)> {
@@ -280,6 +283,66 @@ fn a_segment_that_cannot_be_written_ends_the_store() {
     let disk = disk.reopen().unwrap();
     assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(0), "it was not acknowledged");
     assert_eq!(Writer::open(&disk.store, 2).read(0), Ok(1));
+}
+
+#[test]
+fn what_is_written_while_others_are_synced_is_there_and_in_order() {
+    let mut disk = OnDisk::create();
+    let mut kept = Vec::new();
+    for round in 0..3 {
+        let (mut goes, mut stays) = (Writer::open(&disk.store, 1), Writer::open(&disk.store, 2));
+        for i in 0..100 {
+            goes.send(&large(i)).unwrap();
+            kept.push(stays.send(&large(1000 + i)).unwrap());
+            if i % 10 == 9 {
+                // Segments become empty while the next ones are written.
+                goes.append("small").unwrap();
+                trim(&goes, goes.head.tail.seq_num.get());
+            }
+        }
+        stays.reports.wait_for(stays.head.tail.seq_num).unwrap();
+        disk.store.audit().unwrap();
+        drop((goes, stays));
+        disk = disk.reopen().unwrap();
+        let found = block_on(Writer::open(&disk.store, 2).log.read(SeqNum::FIRST, usize::MAX)).unwrap();
+        assert!(found.iter().map(Batch::records_bytes).eq(kept.iter().map(Batch::records_bytes)), "round {round}");
+    }
+}
+
+#[test]
+fn what_is_written_ahead_of_a_failure_is_told_as_unknown() {
+    let disk = OnDisk::create();
+    let mut writers: Vec<_> = (0..4).map(|stream| Writer::open(&disk.store, stream)).collect();
+    fs::remove_dir(disk.directory.path().join("log/segments")).unwrap();
+    let sent = writers.iter_mut().map(|writer| (0..50).map_while(|i| writer.send(&large(i)).ok()).count());
+    for (stream, sent) in sent.collect::<Vec<_>>().into_iter().enumerate().filter(|(_, sent)| *sent > 0) {
+        let failed = writers[stream].reports.wait_for(SeqNum::new(sent as u64)).unwrap_err();
+        assert!(matches!(failed, StoreError::Unknown(_)), "stream {stream}: {failed}");
+    }
+    drop(writers);
+    let disk = disk.reopen().unwrap();
+    assert_eq!(disk.store.audit(), Ok(Audit::default()));
+}
+
+#[test]
+fn a_segment_is_there_until_its_pointers_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let segments = Arc::new(Segments::open(directory.path(), SMALL, BTreeMap::new()).unwrap());
+    let mut writer = SegmentWriter::new(segments.clone());
+    let batch = testing::batch(0, &[(&large(0), 1)]);
+    let key = BatchKey::of(LogNumber(1), &batch, 0, Place::Segment);
+    let mut write = || writer.append(&[(key, Pieces::of(&key, &batch))]).unwrap().unwrap();
+    let [first, second] = [write(), write()];
+    let (_, pointer) = first.pointers[0];
+    writer.leave(pointer.segment);
+    assert!(segments.take_empty().is_empty(), "two writes are still to be pointed to");
+    segments.settle(Some(&first), BTreeMap::new());
+    assert!(segments.take_empty().is_empty(), "one write is still to be pointed to");
+    let live = Usage { live: 1, ..Usage::default() };
+    segments.settle(Some(&second), BTreeMap::from([(pointer.segment, live)]));
+    assert!(segments.take_empty().is_empty(), "it is needed");
+    segments.settle(None, BTreeMap::from([(pointer.segment, Usage::default())]));
+    assert_eq!(segments.take_empty(), [directory.path().join("1")]);
 }
 
 #[test]
