@@ -20,7 +20,7 @@
 //! | [`config`] | what the operator said, and what it means | files, ports, what becomes of it |
 //! | [`cli`] | `serve`; `append`, `read`; `token`, `basin`, `stream`; `bench` | everything behind them |
 //! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
-//! | [`memory`] | bytes of memory counted against a limit | what they are used for |
+//! | [`memory`] | bytes of memory counted against a limit; whole pages of it | what they are used for |
 //! | `watchers` | sessions that are to be woken when something ends | what ends |
 //! | [`clock`] | the time of day, and the time for deadlines | |
 //!

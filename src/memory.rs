@@ -1,5 +1,7 @@
 //! Bytes of memory that are counted against a limit. Knows not what they are used for.
 
+pub mod pages;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},

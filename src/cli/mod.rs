@@ -6,6 +6,7 @@
 mod append;
 mod basin;
 mod bench;
+mod freed_memory;
 mod lines;
 mod listing;
 mod progress;

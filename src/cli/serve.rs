@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, block_on};
+use super::{CliError, block_on, freed_memory::keep_freed_memory};
 use crate::{
     auth::AuthConfig,
     clock::SystemClock,
@@ -47,6 +47,7 @@ go on for --drain-timeout and ends. A second signal ends it at once.";
 /// Serves until it is told to stop.
 pub(super) fn run(config: ServeConfig) -> Result<(), CliError> {
     log_to_stderr(&config.log);
+    keep_freed_memory();
     block_on(serve(config))
 }
 

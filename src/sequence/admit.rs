@@ -96,9 +96,23 @@ impl Sequencer {
         timestamping: Timestamping,
         now: Timestamp,
     ) -> Result<Batch, Rejection> {
+        self.admit_in(input, timestamping, now, |_len| None::<Vec<u8>>)
+    }
+
+    /// The same, the batch in memory that `lend` gives for just so many bytes, if it gives any.
+    pub(crate) fn admit_in<M>(
+        &mut self,
+        input: &AppendInput,
+        timestamping: Timestamping,
+        now: Timestamp,
+        lend: impl FnOnce(usize) -> Option<M>,
+    ) -> Result<Batch, Rejection>
+    where
+        M: AsRef<[u8]> + AsMut<[u8]> + Send + 'static,
+    {
         self.check(input, timestamping)?;
         let first = self.head.tail.seq_num;
-        let batch = Batch::sequence(&input.batch, first, self.stamp(timestamping, now));
+        let batch = Batch::sequence_in(&input.batch, first, self.stamp(timestamping, now), lend);
         self.head.tail = batch.end();
         for &(index, command) in input.batch.commands() {
             self.obey(command, first.saturating_add(index as u64));

@@ -32,7 +32,10 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::types::{Batch, Head, Position, SeqNum, StreamId, Timestamp};
+use crate::{
+    memory::pages::Pages,
+    types::{Batch, Head, Position, SeqNum, StreamId, Timestamp},
+};
 
 pub use disk::{Audit, DirectoryError, DiskStore, OpenError};
 pub use memory::MemoryStore;
@@ -146,6 +149,12 @@ pub trait StreamLog: Send + Sync + 'static {
     /// A store that is full ([`StoreError::Full`]) still has some room for commits that move the trim point, so that it
     /// can be trimmed free.
     fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError>;
+
+    /// Memory of `len` bytes for those of a batch that is about to be appended, if the log has better than the allocator's.
+    fn lend(&self, len: usize) -> Option<Pages> {
+        let _ = len;
+        None
+    }
 
     /// Durable batches from the one that holds `from`, or the first one after it, on; in order and without a gap,
     /// except before the first. Stops at the first batch that makes it `budget` metered bytes or more. Empty at the tail.

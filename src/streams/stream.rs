@@ -309,8 +309,11 @@ impl Stream {
         incoming: &mut Incoming,
     ) -> Result<(), NotPut> {
         let before = *state.sequencer.head();
-        let batch =
-            state.sequencer.admit(input, state.config.timestamping, incoming.arrived).map_err(NotPut::Rejected)?;
+        let timestamping = state.config.timestamping;
+        let batch = state
+            .sequencer
+            .admit_in(input, timestamping, incoming.arrived, |len| self.log().lend(len))
+            .map_err(NotPut::Rejected)?;
         let head = *state.sequencer.head();
         let promise = Promise { start: batch.start(), end: batch.end(), metered: input.batch.metered() };
         match self.log().append(batch.clone(), head) {

@@ -11,7 +11,7 @@
 //! What was decrypted for one reader has no such places ([`Rewriting`]).
 
 use std::{
-    fmt,
+    fmt, mem,
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -72,8 +72,21 @@ impl Batch {
     pub fn sequence(
         append: &AppendBatch,
         first: SeqNum,
-        mut timestamp: impl FnMut(Option<Timestamp>) -> Timestamp,
+        timestamp: impl FnMut(Option<Timestamp>) -> Timestamp,
     ) -> Self {
+        Self::sequence_in(append, first, timestamp, |_len| None::<Vec<u8>>)
+    }
+
+    /// The same in memory that `lend` gives for just so many bytes; if it gives none, in memory of the allocator.
+    pub(crate) fn sequence_in<M>(
+        append: &AppendBatch,
+        first: SeqNum,
+        mut timestamp: impl FnMut(Option<Timestamp>) -> Timestamp,
+        lend: impl FnOnce(usize) -> Option<M>,
+    ) -> Self
+    where
+        M: AsRef<[u8]> + AsMut<[u8]> + Send + 'static,
+    {
         let (mut end, mut metered, mut seq_num) = (0, 0, first);
         let index: Box<[Entry]> = append
             .records()
@@ -91,13 +104,21 @@ impl Batch {
 
         let records = FRAME_HEAD_LEN..FRAME_HEAD_LEN + end as usize;
         let message_len = end as usize + layout::position_field_len(tail);
-        let mut buffer = Vec::with_capacity(FRAME_HEAD_LEN + message_len);
-        buffer.put_slice(&layout::frame_head(0, message_len));
-        put_records(&mut buffer, append, &index, first);
-        layout::put_position_field(&mut buffer, layout::BATCH_TAIL, tail);
-        debug_assert_eq!(buffer.len(), FRAME_HEAD_LEN + message_len);
-
-        let buffer = Bytes::from(buffer);
+        let len = FRAME_HEAD_LEN + message_len;
+        let buffer = match lend(len) {
+            Some(mut lent) => {
+                let mut unwritten = Unwritten(lent.as_mut());
+                put_frame(&mut unwritten, message_len, append, &index, first, tail);
+                debug_assert!(unwritten.0.is_empty());
+                Bytes::from_owner(lent)
+            }
+            None => {
+                let mut buffer = Vec::with_capacity(len);
+                put_frame(&mut buffer, message_len, append, &index, first, tail);
+                debug_assert_eq!(buffer.len(), len);
+                buffer.into()
+            }
+        };
         let shared = Shared::new(buffer.slice(records), index, first);
         let frame = (message_len <= MAX_FRAME_MESSAGE).then_some(buffer);
         shared.follow_frames[Compression::None.index()].get_or_init(|| frame);
@@ -251,25 +272,64 @@ impl Shared {
     }
 }
 
-fn put_records(buffer: &mut Vec<u8>, append: &AppendBatch, index: &[Entry], first: SeqNum) {
+/// Where a batch is written.
+trait Place {
+    /// Writes `bytes` behind what was written before, and gives them as they stand there.
+    fn put(&mut self, bytes: &[u8]) -> &mut [u8];
+}
+
+impl Place for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let at = self.len();
+        self.extend_from_slice(bytes);
+        &mut self[at..]
+    }
+}
+
+/// What is left of memory that has the length of all that is to be written.
+struct Unwritten<'a>(&'a mut [u8]);
+
+impl Place for Unwritten<'_> {
+    fn put(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let (written, rest) = mem::take(&mut self.0).split_at_mut(bytes.len());
+        self.0 = rest;
+        written.copy_from_slice(bytes);
+        written
+    }
+}
+
+fn put_frame(
+    place: &mut impl Place,
+    message_len: usize,
+    append: &AppendBatch,
+    index: &[Entry],
+    first: SeqNum,
+    tail: Position,
+) {
+    place.put(&layout::frame_head(0, message_len));
+    put_records(place, append, index, first);
+    let mut tail_field = layout::Short::new();
+    tail_field.position_field(layout::BATCH_TAIL, tail);
+    place.put(tail_field.bytes());
+}
+
+fn put_records(place: &mut impl Place, append: &AppendBatch, index: &[Entry], first: SeqNum) {
     let mut seq_num = first;
     for (record, entry) in append.records().zip(index) {
-        put_record_head(buffer, seq_num, entry.timestamp, record.fields.len());
-        let fields_at = buffer.len();
-        buffer.put_slice(record.fields);
-        layout::retag_fields(&mut buffer[fields_at..], record.headers_len);
+        put_record_head(place, seq_num, entry.timestamp, record.fields.len());
+        layout::retag_fields(place.put(record.fields), record.headers_len);
         seq_num = seq_num.saturating_add(1);
     }
 }
 
 /// Writes a record as far as its headers and body, which take `fields` bytes.
-fn put_record_head(buffer: &mut Vec<u8>, seq_num: SeqNum, timestamp: Timestamp, fields: usize) {
+fn put_record_head(place: &mut impl Place, seq_num: SeqNum, timestamp: Timestamp, fields: usize) {
     let mut head = layout::Short::new();
     head.byte(layout::RECORD);
     head.varint(layout::sequenced_record_len(seq_num, timestamp, fields) as u64);
     head.uint_field(layout::SEQ_NUM, seq_num.get());
     head.uint_field(layout::TIMESTAMP, timestamp.get());
-    buffer.extend_from_slice(head.bytes());
+    place.put(head.bytes());
 }
 
 impl fmt::Debug for Batch {
@@ -474,6 +534,18 @@ mod tests {
 
     fn numbers(slice: &BatchSlice) -> Vec<u64> {
         slice.records().map(|record| record.seq_num.get()).collect()
+    }
+
+    #[test]
+    fn lent_memory_has_the_same_batch() {
+        let append = batch_of(&[(None, &[(b"k", b"v")], b"a"), (Some(3), &[], b""), (None, &[], &[7; 200])]).unwrap();
+        let timestamp = |given: Option<Timestamp>| given.unwrap_or(Timestamp::new(3));
+        let own = Batch::sequence(&append, SeqNum::new(7), timestamp);
+        let lent = Batch::sequence_in(&append, SeqNum::new(7), timestamp, |len| Some(vec![0xff; len]));
+        let frame = |batch: &Batch| batch.follow_frame(Compression::None, |_| unreachable!("made with it")).cloned();
+        assert_eq!(lent.records_bytes(), own.records_bytes());
+        assert_eq!(frame(&lent), frame(&own));
+        assert!(lent.stored_index().eq(own.stored_index()));
     }
 
     #[test]

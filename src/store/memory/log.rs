@@ -14,6 +14,7 @@ use super::{
     space::{Purpose, Space},
 };
 use crate::{
+    memory::pages::Pages,
     store::{Commit, StoreError, StoreFuture, StreamLog},
     types::{Batch, Head, Position, SeqNum, Timestamp},
 };
@@ -80,6 +81,11 @@ impl StreamLog for MemoryLog {
             }
             State::Deleted => Err(StoreError::NotDone("the stream was deleted".into())),
         }
+    }
+
+    /// A store that takes more than ever needs pages that it never had; one that was trimmed left some with the allocator.
+    fn lend(&self, len: usize) -> Option<Pages> {
+        self.space.grows_with(len).then(|| Pages::take(len)).flatten()
     }
 
     fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>> {

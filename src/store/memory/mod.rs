@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_are_lent_while_the_store_grows() {
+        const LARGE: usize = 100 * 1024;
+        let store = MemoryStore::new(usize::MAX);
+        let log = open(&store, 1);
+        let body = "x".repeat(LARGE);
+        let batches = [testing::batch(0, &[(&body, 1)]), testing::batch(1, &[(&body, 1)])];
+        assert!(log.lend(LARGE).is_some_and(|pages| pages.as_ref().len() == LARGE), "it never had any");
+        assert!(log.lend(1024).is_none(), "not for little");
+        batches.iter().for_each(|batch| assert_eq!(append(&*log, batch), Ok(Commit::Durable)));
+        assert!(log.lend(LARGE).is_some(), "all it ever had is in use");
+        block_on(log.trim(SeqNum::new(1))).unwrap();
+        assert!(log.lend(LARGE).is_none(), "as much was just let go of");
+    }
+
+    #[test]
     fn what_is_let_go_of_is_given_back() {
         let store = MemoryStore::new(usize::MAX);
         let logs = [open(&store, 1), open(&store, 2)];

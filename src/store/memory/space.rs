@@ -22,12 +22,14 @@ pub(super) enum Purpose {
 pub(super) struct Space {
     limit: usize,
     used: AtomicUsize,
+    /// The most that was ever in use.
+    peak: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl Space {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), closed: AtomicBool::new(false) }
+        Self { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0), closed: AtomicBool::new(false) }
     }
 
     pub(super) const fn limit(&self) -> usize {
@@ -36,6 +38,11 @@ impl Space {
 
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether more would be in use than ever with `bytes` more.
+    pub(super) fn grows_with(&self, bytes: usize) -> bool {
+        self.used().saturating_add(bytes) > self.peak.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes`, or nothing if they do not fit.
@@ -47,7 +54,10 @@ impl Space {
         let within = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= limit);
         // The counter guards nothing but itself, so its order to other memory does not matter.
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(_) => Ok(()),
+            Ok(before) => {
+                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+                Ok(())
+            }
             Err(used) => Err(full(bytes, used, self.limit)),
         }
     }
