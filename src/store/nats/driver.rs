@@ -23,8 +23,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
+    answers::{NoAnswer, Published},
     chain::{Fit, Known, Stored},
-    engine::{Message, NoAnswer, Pauses, Published},
+    engine::{Message, Pauses},
     envelope::{Committed, Envelope},
     log::{Log, Phase, Refresh, Work},
     reading::{damaged, decode},

@@ -26,7 +26,8 @@ use tokio::{
 };
 
 use super::{
-    engine::{ANSWER_WITHIN, Engine, PATIENCE, Pauses, Published},
+    answers::Published,
+    engine::{ANSWER_WITHIN, Engine, PATIENCE, Pauses},
     keys, locked,
     table::OPERATION,
 };

@@ -19,6 +19,7 @@
 //!
 //! The engine's crate is named in this folder only.
 
+mod answers;
 mod chain;
 mod checks;
 mod counters;
@@ -44,8 +45,9 @@ use std::{
 use bytes::Bytes;
 
 use self::{
+    answers::{NoAnswer, Published},
     chain::{Known, Stored},
-    engine::{Engine, NoAnswer, Pauses, Published, Subject},
+    engine::{Engine, Pauses, Subject},
     envelope::{Content, Envelope, Link},
     log::{Log, NatsLog, Registry},
     table::{NatsTable, Table},

@@ -14,8 +14,9 @@ use rand::Rng;
 use tokio::sync::watch;
 
 use super::{
+    answers::with_source,
     checks::{self, Syncing},
-    engine::{Engine, Names, Pauses, with_source},
+    engine::{Engine, Names, Pauses},
 };
 
 /// Streams of the engine that the subjects are spread over, unless told otherwise at the first start.

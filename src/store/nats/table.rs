@@ -14,7 +14,8 @@ use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
 use super::{
-    engine::{Engine, NoAnswer, Pauses, Published, expecting},
+    answers::{NoAnswer, Published},
+    engine::{Engine, Pauses, expecting},
     keys,
     mirror::Mirror,
 };
