@@ -22,6 +22,7 @@
 mod answers;
 mod chain;
 mod checks;
+mod connect_error;
 mod counters;
 mod driver;
 mod engine;
@@ -55,7 +56,10 @@ use self::{
 use super::{CommitSink, MetaStore, OpenLog, Removal, Sharing, Store, StoreCount, StoreError, StoreFuture};
 use crate::types::{SeqNum, StreamId};
 
-pub use setup::{ConnectError, NatsConfig, SyncCheck};
+pub use self::{
+    connect_error::ConnectError,
+    setup::{NatsConfig, SyncCheck},
+};
 
 /// A store that other gateways use as well.
 pub struct NatsStore {
