@@ -30,6 +30,7 @@ mod envelope;
 mod following;
 mod keys;
 mod log;
+mod markers;
 mod mirror;
 mod places;
 mod reading;
