@@ -17,7 +17,15 @@
 //! * A stream that is deleted leaves a message that says so, for a day. Gateways that still have it open find that out at
 //!   their next write, since it changed which message is the last one.
 //!
-//! The engine's crate is named in this folder only.
+//! The engine's crate is named in this folder only. A file here imports only those that its arrows lead to:
+//!
+//! ```text
+//! stream_log ─► following ─► driver ─► reading ─► log ─► places ─► chain ─┬─► engine ─┬─► envelope
+//! table ─► mirror ──┬─────────────────────────────────────────────────────┤           └─► counters ─► answers
+//!                   └─► keys, markers                                     │
+//! setup ──┬───────────────────────────────────────────────────────────────┘
+//!         └─► checks ─► connect_error
+//! ```
 
 mod answers;
 mod chain;
@@ -35,6 +43,7 @@ mod mirror;
 mod places;
 mod reading;
 mod setup;
+mod stream_log;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -51,7 +60,8 @@ use self::{
     chain::{Known, Stored},
     engine::{Engine, Pauses, Subject},
     envelope::{Content, Envelope, Link},
-    log::{Log, NatsLog, Registry},
+    log::{Log, Registry},
+    stream_log::NatsLog,
     table::{NatsTable, Table},
 };
 use super::{CommitSink, MetaStore, OpenLog, Removal, Sharing, Store, StoreCount, StoreError, StoreFuture};
