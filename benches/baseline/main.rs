@@ -14,8 +14,10 @@
 //! ratio to "hyper". Absolute figures are those of a machine and a moment, and of this load; ratios last longer.
 //! `GATEWAY_BIN` names another gateway to measure.
 
+mod disk;
 mod load;
 mod payload;
+mod row;
 mod scenarios;
 mod server;
 mod table;

@@ -11,8 +11,8 @@ use std::{
 use crate::{
     load::{self, Connection, keep_appending},
     payload::{Frames, Shape},
+    row::{Reach, Row},
     server::{Kind, Server},
-    table::{Reach, Row},
 };
 
 /// A load, and the rows that it gives.

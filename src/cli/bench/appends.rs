@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
+    assignment::Assignment,
     body::{Batches, Source},
-    writer::Assignment,
 };
 use crate::{
     client::{AppendOptions, AppendSession, Client, ClientError, EncryptionKey, JsonInput, StreamPath},

@@ -6,6 +6,7 @@
 //! | `schedule` | when each send is meant to happen | a parameter |
 //! | `latency`, `timeline`, `meter`, `run` | what is counted | a parameter; `run` tells it |
 //! | `body` | the batches that are sent | none |
+//! | `assignment` | what a writer writes, and where | none |
 //! | `report`, `plot` | what is said of it, in words and in a picture | none |
 //! | `writer`, `appends`, `reader` | writers and readers under load, and the sessions and requests that they use | yes |
 //! | `scenario` | what is done in which order | yes |
@@ -13,6 +14,7 @@
 //! | `interrupts` | Ctrl-C | yes |
 
 mod appends;
+mod assignment;
 mod body;
 mod check;
 mod interrupts;

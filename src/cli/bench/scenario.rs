@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    assignment::Assignment,
     body::{Batches, Compressed},
     check::{Account, Checker, Findings},
     meter::Meter,
@@ -20,7 +21,7 @@ use super::{
     schedule::{Pace, Schedule},
     target::{Stage, Target},
     tasks::{ALL, SOME, concurrently},
-    writer::{Assignment, Writer},
+    writer::Writer,
 };
 use crate::{
     cli::CliError,

@@ -13,33 +13,16 @@ use std::{
 
 use super::{
     appends::Appends,
+    assignment::Assignment,
     body::{Batches, Source},
     check::Account,
     run::{Lanes, Recovery, Run},
     schedule::{Next, Schedule},
 };
 use crate::{
-    client::{Client, ClientError, EncryptionKey, StreamPath},
-    config::Via,
+    client::ClientError,
     types::{AppendAck, SeqNum},
 };
-
-/// What a writer writes, and where.
-#[derive(Clone)]
-pub(super) struct Assignment {
-    pub(super) client: Client,
-    /// Which of the run's streams.
-    pub(super) stream: usize,
-    pub(super) path: StreamPath,
-    /// What the records are encrypted with if the stream has a cipher.
-    pub(super) key: Option<EncryptionKey>,
-    pub(super) via: Via,
-    pub(super) batches: Arc<Batches>,
-    /// Batches that may wait for their acks.
-    pub(super) in_flight: usize,
-    /// Which of the run's tasks.
-    pub(super) task: usize,
-}
 
 /// An append session, or several one after the other; or one request after the other.
 pub(super) struct Writer {

@@ -32,6 +32,7 @@ mod reclaim;
 mod reports;
 mod segments;
 mod space;
+mod stream_log;
 mod syncing;
 mod table;
 #[cfg(test)]
@@ -53,12 +54,13 @@ use self::{
     engine::{Engine, EngineError},
     format::{LogNumber, StoredHead},
     last_end::LastEnd,
-    log::{DiskLog, Log, Registry},
+    log::{Log, Registry},
     queue::{Queue, Request},
     readers::Readers,
     reclaim::Reclaim,
     segments::{SegmentSizes, SegmentWriter},
     space::{Probe, Purpose, Space},
+    stream_log::DiskLog,
     syncing::Syncing,
     table::DiskTable,
     writer::{Numbers, Writer},
