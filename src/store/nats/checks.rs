@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::setup::ConnectError;
+use super::connect_error::ConnectError;
 
 /// The oldest version whose conditions on other subjects, rollups and lifetimes work together.
 pub(super) const LEAST_VERSION: [u64; 3] = [2, 12, 0];

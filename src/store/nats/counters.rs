@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::engine::Published;
+use super::answers::Published;
 use crate::store::StoreCount;
 
 /// Counting is a few atomic operations.

@@ -18,15 +18,16 @@
 //!   [`StoreError::Unknown`] and must be opened again. A copy that is still under way then has two fates: it lands before
 //!   the first message of the new log, which sees it as another process's, or its condition is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 
 use super::{
+    answers::{NoAnswer, Published},
     chain::{Fit, Known, Stored},
-    engine::{Message, NoAnswer, Pauses, Published},
+    engine::{Message, Pauses},
     envelope::{Committed, Envelope},
-    log::{Log, Phase, Refresh, Work},
+    log::{Log, Phase, Refresh, State, Work},
     reading::{damaged, decode},
 };
 use crate::{store::StoreError, types::Head};
@@ -37,8 +38,26 @@ const MOST_MISSED: usize = 16 * 1024 * 1024;
 const SEVERAL: usize = 64;
 const SEVERAL_BYTES: usize = 4 * 1024 * 1024;
 
+/// Hands the log what a consumer brought.
+pub(super) fn deliver(log: &Arc<Log>, message: Message) {
+    let mut state = log.lock();
+    if message.sequence <= state.known.last || matches!(state.phase, Phase::Ended(_)) {
+        return;
+    }
+    state.keep(message);
+    see_to(log, state);
+}
+
+/// Sees to it that someone does what is to be done.
+pub(super) fn see_to(log: &Arc<Log>, mut state: MutexGuard<'_, State>) {
+    if state.begin_driving() {
+        drop(state);
+        log.engine.runtime.spawn(drive(log.clone()));
+    }
+}
+
 /// Works until there is nothing to do.
-pub(super) async fn drive(log: Arc<Log>) {
+async fn drive(log: Arc<Log>) {
     while let Some(work) = log.next_work() {
         let done = match work {
             Work::Look(messages) => look(&log, messages.into()).await,

@@ -13,6 +13,7 @@ use futures_core::Stream as _;
 use tokio::sync::oneshot;
 
 use super::{
+    driver,
     engine::{Engine, Message, Pauses, Subject},
     locked,
     log::Log,
@@ -101,7 +102,7 @@ async fn consume(log: &Weak<Log>, engine: &Engine, subject: &Subject, from: u64)
         };
         let Some(log) = log.upgrade() else { return "the log was closed".into() };
         match message.info().map(|info| info.stream_sequence) {
-            Ok(sequence) => log.deliver(Message { sequence, payload: message.message.payload }),
+            Ok(sequence) => driver::deliver(&log, Message { sequence, payload: message.message.payload }),
             Err(error) => return error.to_string(),
         }
     }

@@ -18,17 +18,14 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     chain::{Known, Place, Released},
-    driver,
     engine::{Engine, Message, Subject},
     envelope::{self, Committed, FRONT_BOUND},
-    following::Following,
     locked,
     places::Places,
-    reading,
 };
 use crate::{
-    store::{Commit, CommitSink, Listening, StoreError, StoreFuture, StreamLog},
-    types::{Batch, Head, Position, SeqNum, StreamId, Timestamp},
+    store::{CommitSink, StoreError},
+    types::{Batch, Head, SeqNum, StreamId},
 };
 
 /// Bytes of messages that a consumer may bring before they are looked at; beyond that they are read again.
@@ -53,7 +50,7 @@ pub(super) struct State {
     pub(super) known: Known,
     /// Accepted, in order, and not yet published.
     pub(super) waiting: VecDeque<Committed>,
-    refreshing: Vec<Refresh>,
+    pub(super) refreshing: Vec<Refresh>,
     delivered: VecDeque<Message>,
     delivered_bytes: usize,
     /// Whether a consumer brought more than was kept.
@@ -156,25 +153,6 @@ impl Log {
         }
     }
 
-    /// What a consumer brought.
-    pub(super) fn deliver(self: &Arc<Self>, message: Message) {
-        let mut state = self.lock();
-        if message.sequence <= state.known.last || matches!(state.phase, Phase::Ended(_)) {
-            return;
-        }
-        state.keep(message);
-        self.drive(state);
-    }
-
-    /// Sees to it that someone does what is to be done.
-    fn drive(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if !state.driven {
-            state.driven = true;
-            drop(state);
-            self.engine.runtime.spawn(driver::drive(self.clone()));
-        }
-    }
-
     /// What is to be done next. If that is nothing, the driver must end.
     pub(super) fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
@@ -204,7 +182,7 @@ impl State {
     }
 
     /// Keeps a message until it is looked at. What there is no room for is read again.
-    fn keep(&mut self, message: Message) {
+    pub(super) fn keep(&mut self, message: Message) {
         let len = message.payload.len();
         if self.delivered_bytes + len <= MOST_DELIVERED || self.delivered.is_empty() {
             self.delivered_bytes += len;
@@ -212,6 +190,11 @@ impl State {
         } else {
             self.delivered_more = true;
         }
+    }
+
+    /// Whether there was no driver. From now on there is one.
+    pub(super) fn begin_driving(&mut self) -> bool {
+        !std::mem::replace(&mut self.driven, true)
     }
 
     fn next_work(&mut self, message_limit: usize) -> Option<Work> {
@@ -291,7 +274,7 @@ impl State {
     }
 
     /// Accepts a batch, or forgets it.
-    fn accept(&mut self, batch: Batch, head: Head) -> Result<(), StoreError> {
+    pub(super) fn accept(&mut self, batch: Batch, head: Head) -> Result<(), StoreError> {
         match &mut self.phase {
             Phase::Ended(reason) => return Err(reason.clone()),
             Phase::Open => check_position(&batch, self.tail)?,
@@ -312,89 +295,6 @@ impl Drop for State {
         for refresh in self.refreshing.drain(..) {
             let _ = refresh.send(Err(StoreError::Closed("the log was closed".into())));
         }
-    }
-}
-
-/// The log as those who use the store see it.
-pub(super) struct NatsLog {
-    log: Arc<Log>,
-    following: Following,
-    /// When it was opened.
-    was_deleted: bool,
-}
-
-impl NatsLog {
-    pub(super) fn new(log: Arc<Log>, was_deleted: bool) -> Self {
-        Self { following: Following::of(&log), log, was_deleted }
-    }
-}
-
-impl StreamLog for NatsLog {
-    fn append(&self, batch: Batch, head: Head) -> Result<Commit, StoreError> {
-        self.log.engine.check_open()?;
-        if FRONT_BOUND + envelope::len_bound(&batch) > self.log.engine.message_limit() {
-            return Err(StoreError::NotDone("the batch does not fit into one message of NATS".into()));
-        }
-        let mut state = self.log.lock();
-        state.accept(batch, head)?;
-        if !state.waiting.is_empty() {
-            self.log.drive(state);
-        }
-        Ok(Commit::Pending)
-    }
-
-    fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>> {
-        let log = self.log.clone();
-        Box::pin(self.log.engine.run(async move { reading::read(&log, from, budget).await }))
-    }
-
-    fn seek(&self, from: SeqNum, timestamp: Timestamp) -> StoreFuture<'_, Option<Position>> {
-        let log = self.log.clone();
-        Box::pin(self.log.engine.run(async move { reading::seek(&log, from, timestamp).await }))
-    }
-
-    fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
-        let log = self.log.clone();
-        Box::pin(self.log.engine.run(async move { reading::trim(&log, to).await }))
-    }
-
-    fn refresh(&self) -> StoreFuture<'_, Head> {
-        let (done, answer) = oneshot::channel();
-        let mut state = self.log.lock();
-        if let Phase::Ended(reason) = &state.phase {
-            let _ = done.send(Err(reason.clone()));
-        } else {
-            state.refreshing.push(done);
-            self.log.drive(state);
-        }
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("the log was closed meanwhile".into())))
-        })
-    }
-
-    fn listen(&self, listening: Listening) {
-        match listening {
-            Listening::Following => self.following.begin(),
-            Listening::Idle => self.following.end(),
-        }
-    }
-
-    fn resume_at(&self, tail: SeqNum) {
-        let mut state = self.log.lock();
-        if matches!(state.phase, Phase::Ended(_)) {
-            return;
-        }
-        state.phase = Phase::Open;
-        state.tail = tail;
-        state.waiting.clear();
-    }
-
-    fn was_deleted(&self) -> bool {
-        self.was_deleted
-    }
-
-    fn stored(&self) -> u64 {
-        self.log.known().stored()
     }
 }
 

@@ -26,9 +26,10 @@ use tokio::{
 };
 
 use super::{
-    engine::{ANSWER_WITHIN, Engine, PATIENCE, Pauses, Published},
+    answers::Published,
+    engine::{ANSWER_WITHIN, Engine, PATIENCE, Pauses},
     keys, locked,
-    table::OPERATION,
+    markers::OPERATION,
 };
 use crate::{
     clock,
@@ -37,7 +38,7 @@ use crate::{
 
 /// How often the engine says that it is there when it brings nothing.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long a consumer may be away without missing a removal: its marker is kept longer than that.
+/// How long a consumer may be away without missing a removal: its marker is kept longer than that (`markers`).
 const RESUMABLE_FOR: Duration = Duration::from_secs(600);
 
 pub(super) struct Mirror {

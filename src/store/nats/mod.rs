@@ -17,10 +17,20 @@
 //! * A stream that is deleted leaves a message that says so, for a day. Gateways that still have it open find that out at
 //!   their next write, since it changed which message is the last one.
 //!
-//! The engine's crate is named in this folder only.
+//! The engine's crate is named in this folder only. A file here imports only those that its arrows lead to:
+//!
+//! ```text
+//! stream_log ─► following ─► driver ─► reading ─► log ─► places ─► chain ─┬─► engine ─┬─► envelope
+//! table ─► mirror ──┬─────────────────────────────────────────────────────┤           └─► counters ─► answers
+//!                   └─► keys, markers                                     │
+//! setup ──┬───────────────────────────────────────────────────────────────┘
+//!         └─► checks ─► connect_error
+//! ```
 
+mod answers;
 mod chain;
 mod checks;
+mod connect_error;
 mod counters;
 mod driver;
 mod engine;
@@ -28,10 +38,12 @@ mod envelope;
 mod following;
 mod keys;
 mod log;
+mod markers;
 mod mirror;
 mod places;
 mod reading;
 mod setup;
+mod stream_log;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,16 +56,21 @@ use std::{
 use bytes::Bytes;
 
 use self::{
+    answers::{NoAnswer, Published},
     chain::{Known, Stored},
-    engine::{Engine, NoAnswer, Pauses, Published, Subject},
+    engine::{Engine, Pauses, Subject},
     envelope::{Content, Envelope, Link},
-    log::{Log, NatsLog, Registry},
+    log::{Log, Registry},
+    stream_log::NatsLog,
     table::{NatsTable, Table},
 };
 use super::{CommitSink, MetaStore, OpenLog, Removal, Sharing, Store, StoreCount, StoreError, StoreFuture};
 use crate::types::{SeqNum, StreamId};
 
-pub use setup::{ConnectError, NatsConfig, SyncCheck};
+pub use self::{
+    connect_error::ConnectError,
+    setup::{NatsConfig, SyncCheck},
+};
 
 /// A store that other gateways use as well.
 pub struct NatsStore {

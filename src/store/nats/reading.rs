@@ -5,8 +5,9 @@
 //! taken at its word, and the leader is asked instead.
 
 use super::{
+    answers::NoAnswer,
     chain::{Known, Place, Released, Stored},
-    engine::{Message, NoAnswer, Pauses},
+    engine::{Message, Pauses},
     log::Log,
     places::Between,
 };

@@ -14,16 +14,14 @@ use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;
 
 use super::{
-    engine::{Engine, NoAnswer, Pauses, Published, expecting},
+    answers::{NoAnswer, Published},
+    engine::{Engine, Pauses, expecting},
     keys,
+    markers::{self, OPERATION},
     mirror::Mirror,
 };
 use crate::store::{MetaStore, MetaWrite, StoreError, StoreFuture, Version, Versioned};
 
-/// What key-value buckets say of a message that is no value.
-pub(super) const OPERATION: &str = "KV-Operation";
-/// How long the marker of a removal is kept: longer than any writer tries.
-const MARKERS_KEPT_FOR: &str = "1h";
 /// Who wrote a value.
 const WRITE: &str = "S2S-Write";
 
@@ -115,7 +113,7 @@ impl Table {
         headers.insert(WRITE, id);
         if value.is_none() {
             headers.insert(OPERATION, "DEL");
-            headers.insert("Nats-TTL", MARKERS_KEPT_FOR);
+            headers.insert("Nats-TTL", markers::KEPT_FOR);
         }
         let subject = self.engine.names.meta_subject(&keys::encode(key));
         self.engine.publish_if(subject, value.unwrap_or_default(), headers).await

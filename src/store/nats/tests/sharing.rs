@@ -10,7 +10,8 @@ use crate::{
     store::{
         MetaStore, MetaWrite, NatsStore, Removal, Store, StoreError, Version,
         nats::{
-            engine::{Message, Published},
+            answers::Published,
+            engine::Message,
             envelope::{Content, Envelope},
         },
     },
