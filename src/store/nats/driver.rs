@@ -28,15 +28,12 @@ use super::{
     engine::{Message, Pauses},
     envelope::{Committed, Envelope},
     log::{Log, Phase, Refresh, State, Work},
-    reading::{damaged, decode},
+    reading::{SEVERAL, SEVERAL_BYTES, damaged, decode},
 };
 use crate::{store::StoreError, types::Head};
 
 /// Bytes of commits that are handed to a sink which was overtaken. If it missed more, it is told so, and reads.
 const MOST_MISSED: usize = 16 * 1024 * 1024;
-/// Messages that are read at once to catch up; and about how many bytes of them.
-const SEVERAL: usize = 64;
-const SEVERAL_BYTES: usize = 4 * 1024 * 1024;
 
 /// Hands the log what a consumer brought.
 pub(super) fn deliver(log: &Arc<Log>, message: Message) {

@@ -16,9 +16,9 @@ use crate::{
     types::{Batch, Position, SeqNum, Timestamp},
 };
 
-/// Messages that are asked for at once; and about how many bytes of them.
-const SEVERAL: usize = 64;
-const SEVERAL_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that are asked for at once, to read or to catch up; and about how many bytes of them.
+pub(super) const SEVERAL: usize = 64;
+pub(super) const SEVERAL_BYTES: usize = 4 * 1024 * 1024;
 
 /// Batches from the one that holds `from` on, until they make it `budget` metered bytes or the tail is reached.
 pub(super) async fn read(log: &Log, from: SeqNum, budget: usize) -> Result<Vec<Batch>, StoreError> {
