@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     deletions::Deletions,
     engine::{Engine, EngineError},
-    format::{FrameHead, SegmentNumber},
+    format::{FrameHead, Pieces, SegmentNumber},
     queue::{Queue, Relocated, Relocation, Request},
     space::{Purpose, Space},
 };
@@ -144,7 +144,7 @@ impl<'a> Compaction<'a> {
                 match self.engine.value_behind(&key, &pointer) {
                     Ok(value) => {
                         bytes += value.len() as u64;
-                        live.push(Relocated { key, pointer, value });
+                        live.push(Relocated { key, pointer, value: Pieces::whole(value) });
                     }
                     Err(error) => tracing::warn!(segment = walk.segment.0, %error, "a batch is left where it is"),
                 }

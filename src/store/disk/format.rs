@@ -303,7 +303,7 @@ fn index_len(batch: &Batch) -> usize {
 }
 
 /// The value of a batch that goes to a segment, in two pieces, so that its records are not copied.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Pieces {
     front: Bytes,
     records: Bytes,

@@ -108,7 +108,7 @@ pub(super) struct Relocation {
 pub(super) struct Relocated {
     pub(super) key: BatchKey,
     pub(super) pointer: Pointer,
-    pub(super) value: Bytes,
+    pub(super) value: Pieces,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,12 +188,13 @@ impl Request {
     }
 
     /// The batches that go to a segment.
-    pub(super) fn large(&self) -> Vec<(BatchKey, Pieces)> {
-        match self {
-            Self::Append(Append { key, value: Value::Segment(pieces), .. }) => vec![(*key, pieces.clone())],
-            Self::Move(relocation) => relocation.batches.iter().map(Relocated::whole).collect(),
-            _ => Vec::new(),
-        }
+    pub(super) fn large(&self) -> impl Iterator<Item = (&BatchKey, &Pieces)> {
+        let (appended, moved) = match self {
+            Self::Append(Append { key, value: Value::Segment(pieces), .. }) => (Some((key, pieces)), &[][..]),
+            Self::Move(relocation) => (None, &relocation.batches[..]),
+            _ => (None, &[][..]),
+        };
+        appended.into_iter().chain(moved.iter().map(|batch| (&batch.key, &batch.value)))
     }
 
     /// The segment that is not written to any more from this request on.
@@ -202,12 +203,6 @@ impl Request {
             Self::Move(relocation) => Some(relocation.from),
             _ => None,
         }
-    }
-}
-
-impl Relocated {
-    fn whole(&self) -> (BatchKey, Pieces) {
-        (self.key, Pieces::whole(self.value.clone()))
     }
 }
 

@@ -293,7 +293,7 @@ impl SegmentWriter {
     }
 
     /// Writes `batches`, to be synced; nothing if there are none.
-    pub(super) fn append(&mut self, batches: &[(BatchKey, Pieces)]) -> io::Result<Option<Written>> {
+    pub(super) fn append(&mut self, batches: &[(&BatchKey, &Pieces)]) -> io::Result<Option<Written>> {
         if batches.is_empty() {
             return Ok(None);
         }
@@ -325,7 +325,7 @@ impl SegmentWriter {
 }
 
 impl Current {
-    fn append(&mut self, batches: &[(BatchKey, Pieces)], segments: &Segments) -> io::Result<Written> {
+    fn append(&mut self, batches: &[(&BatchKey, &Pieces)], segments: &Segments) -> io::Result<Written> {
         let heads: Vec<_> = batches.iter().map(|(key, value)| head_of(key, value)).collect::<io::Result<_>>()?;
         let parts = heads.iter().zip(batches).flat_map(|(head, (_, value))| {
             let [front, records] = value.in_order();
@@ -335,7 +335,7 @@ impl Current {
         self.set_aside(parts.iter().map(|part| part.len() as u64).sum(), segments);
         segments.note_unsettled(self.number);
         write_all(&self.file, &mut parts)?;
-        let pointers = batches.iter().map(|(key, value)| (*key, self.point_to_next(value))).collect();
+        let pointers = batches.iter().map(|&(key, value)| (*key, self.point_to_next(value))).collect();
         Ok(Written { segment: self.number, file: self.file.clone(), pointers })
     }
 

@@ -155,18 +155,17 @@ impl Writer {
     /// Writes the current requests, and what it takes ahead meanwhile.
     fn write(&mut self, untold: &mut Untold) -> Result<(), Arc<str>> {
         let worth_overlapping = self.segments.sizes().worth_overlapping;
-        let copied = self.copy(&untold.current);
-        let mut begun = match self.queue.bytes() >= worth_overlapping {
-            true => Begun::sync_by(&self.syncing, copied),
-            false => Begun::sync_now(copied),
-        };
+        let mut begun = Begun::of(self.copy(&untold.current), |file| match self.queue.bytes() >= worth_overlapping {
+            true => self.syncing.sync(file),
+            false => Sync::now(&file),
+        });
         loop {
             if begun.sync.is_running() {
                 untold.next = self.queue.take_if(worth_overlapping).map(Requests::of);
             }
             let copied = untold.next.as_ref().map(|next| self.copy(next));
             let written = begun.synced().map_err(|error| error.reason())?;
-            let next = copied.map(|copied| Begun::sync_by(&self.syncing, copied));
+            let next = copied.map(|copied| Begun::of(copied, |file| self.syncing.sync(file)));
             self.commit(&mut untold.current, written)?;
             match (untold.next.take(), next) {
                 (Some(requests), Some(next)) => (untold.current, begun) = (requests, next),
@@ -230,15 +229,8 @@ impl Requests {
 }
 
 impl Begun {
-    fn sync_now(written: io::Result<Option<Written>>) -> Self {
-        Self::sync(written, |file| Sync::now(&file))
-    }
-
-    fn sync_by(syncing: &Syncing, written: io::Result<Option<Written>>) -> Self {
-        Self::sync(written, |file| syncing.sync(file))
-    }
-
-    fn sync(written: io::Result<Option<Written>>, sync: impl FnOnce(Arc<File>) -> Sync) -> Self {
+    /// `sync` is called for the file, if anything was written.
+    fn of(written: io::Result<Option<Written>>, sync: impl FnOnce(Arc<File>) -> Sync) -> Self {
         let sync = match &written {
             Ok(Some(written)) => sync(written.file.clone()),
             Ok(None) | Err(_) => Sync::Done(Ok(())),

@@ -331,7 +331,7 @@ fn a_segment_is_there_until_its_pointers_are_known() {
     let mut writer = SegmentWriter::new(segments.clone());
     let batch = testing::batch(0, &[(&large(0), 1)]);
     let key = BatchKey::of(LogNumber(1), &batch, 0, Place::Segment);
-    let mut write = || writer.append(&[(key, Pieces::of(&key, &batch))]).unwrap().unwrap();
+    let mut write = || writer.append(&[(&key, &Pieces::of(&key, &batch))]).unwrap().unwrap();
     let [first, second] = [write(), write()];
     let (_, pointer) = first.pointers[0];
     writer.leave(pointer.segment);
