@@ -185,6 +185,13 @@ impl DiskStore {
         Ok(store)
     }
 
+    /// Tells the threads to end: the writer when it has written what waits.
+    fn end(&self) {
+        self.reclaim.end();
+        self.deletions.end();
+        self.shared.queue.end();
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -264,17 +271,16 @@ impl Store for DiskStore {
         Some(self.shared.engine.unmoved())
     }
 
+    /// Afterwards only the engine still writes, moving to its files what is in its journal, until the store is dropped.
     fn close(&self) -> StoreFuture<'_, ()> {
-        self.shared.queue.close();
+        self.end();
         Box::pin(self.shared.settle())
     }
 }
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
-        self.reclaim.end();
-        self.deletions.end();
-        self.shared.queue.end();
+        self.end();
         for thread in self.threads.drain(..) {
             // One that panicked said so already.
             let _ = thread.join();

@@ -138,6 +138,8 @@ struct Waiting {
     bytes: usize,
     phase: Phase,
     writer: WriterState,
+    /// Those who wait for the writer to have ended.
+    at_end: Vec<Reply<()>>,
 }
 
 /// Requests for one write.
@@ -175,6 +177,7 @@ enum WriterState {
     Waiting,
     /// It is to end when nothing waits any more.
     Ending,
+    Ended,
 }
 
 impl Request {
@@ -235,16 +238,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts a barrier behind all others, also if nothing else is taken any more.
+    /// Puts a barrier behind all others, also if nothing else is taken any more. Behind the end it stands as well: when the
+    /// writer is to end, it is answered when that has.
     pub(super) fn push_barrier(&self, done: Reply<()>) {
-        let waiting = self.lock();
-        match &waiting.phase {
-            Phase::Failed(reason) => {
-                // Whoever does not wait for the answer does not need it.
-                let _ = done.send(Err(StoreError::Closed(reason.clone())));
-            }
-            Phase::Open | Phase::Closed => self.add(waiting, Request::Barrier(done)),
-        }
+        let mut waiting = self.lock();
+        let answer = match (&waiting.phase, &waiting.writer) {
+            (Phase::Failed(reason), _) => Err(StoreError::Closed(reason.clone())),
+            (_, WriterState::Busy | WriterState::Waiting) => return self.add(waiting, Request::Barrier(done)),
+            (_, WriterState::Ending) => return waiting.at_end.push(done),
+            (_, WriterState::Ended) => Ok(()),
+        };
+        // Whoever does not wait for the answer does not need it.
+        let _ = done.send(answer);
     }
 
     fn add(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
@@ -257,14 +262,6 @@ impl Queue {
         }
     }
 
-    /// From now on takes no more requests.
-    pub(super) fn close(&self) {
-        let mut waiting = self.lock();
-        if let Phase::Open = waiting.phase {
-            waiting.phase = Phase::Closed;
-        }
-    }
-
     /// From now on takes no more requests, for this reason, and has those that wait told so, by the writer: in their turn,
     /// after what it still has to tell. If there was a reason before, that stays.
     pub(super) fn fail(&self, reason: Arc<str>) {
@@ -274,11 +271,28 @@ impl Queue {
         }
     }
 
-    /// Tells the writer to end when it has written what waits.
+    /// From now on takes no more requests, and tells the writer to end when it has written what waits.
     pub(super) fn end(&self) {
-        self.close();
-        self.lock().writer = WriterState::Ending;
+        let mut waiting = self.lock();
+        if let Phase::Open = waiting.phase {
+            waiting.phase = Phase::Closed;
+        }
+        if waiting.writer != WriterState::Ended {
+            waiting.writer = WriterState::Ending;
+        }
+        drop(waiting);
         self.came.notify_one();
+    }
+
+    /// Called by the writer at its end: those who wait for it, and why nothing was written any more at last.
+    pub(super) fn writer_ended(&self) -> (Vec<Reply<()>>, Option<Arc<str>>) {
+        let mut waiting = self.lock();
+        waiting.writer = WriterState::Ended;
+        let failed = match &waiting.phase {
+            Phase::Failed(reason) => Some(reason.clone()),
+            Phase::Open | Phase::Closed => None,
+        };
+        (mem::take(&mut waiting.at_end), failed)
     }
 
     /// Waits for requests, or for the end; for a while only, if something could be written.
@@ -421,6 +435,32 @@ mod tests {
         assert!(matches!(queue.check(), Err(StoreError::Closed(_))));
         assert_eq!((to_write(&queue), to_write(&queue)), (vec![0], vec![1]));
         assert!(matches!(queue.next(), Next::End));
+    }
+
+    #[test]
+    fn a_barrier_at_the_end_stands_behind_it() {
+        let answer = |queue: &Queue| {
+            let (done, answer) = oneshot::channel();
+            queue.push_barrier(done);
+            answer
+        };
+        let queue = Queue::default();
+        queue.end();
+        let mut waits = answer(&queue);
+        assert!(matches!(queue.next(), Next::End), "it is not a request");
+        let (waiting, failed) = queue.writer_ended();
+        assert_eq!((waiting.len(), failed), (1, None));
+        assert!(waits.try_recv().is_err(), "the writer answers it");
+        queue.end();
+        assert_eq!(answer(&queue).try_recv(), Ok(Ok(())), "it ended long ago");
+
+        let queue = Queue::default();
+        queue.end();
+        let _waits = answer(&queue);
+        queue.fail("a reason".into());
+        assert_eq!(answer(&queue).try_recv(), Ok(Err(StoreError::Closed("a reason".into()))));
+        let (waiting, failed) = queue.writer_ended();
+        assert_eq!((waiting.len(), failed.as_deref()), (1, Some("a reason")));
     }
 
     #[test]

@@ -125,16 +125,30 @@ impl Writer {
                 Next::Fail(requests, reason) => {
                     self.report_failed(requests.into_iter().map(Outcome::unwritten), &reason)
                 }
-                Next::End => return self.note_end(),
+                Next::End => return self.end(),
             }
         }
     }
 
+    fn end(&self) {
+        if !self.queue.has_failed() {
+            self.note_end();
+        }
+        let (waiting, failed) = self.queue.writer_ended();
+        let outcomes = waiting.into_iter().map(Outcome::Done);
+        match failed {
+            None => self.report(outcomes.map(Report::Durable).collect()),
+            Some(reason) => self.report_failed(outcomes, &reason),
+        }
+    }
+
+    /// Without it, less is noticed at the next start.
     fn note_end(&self) {
-        if !self.queue.has_failed()
-            && let Err(error) = self.last_end.note(&self.engine)
-        {
-            tracing::warn!(%error, "the end of what was written is not noted");
+        let noted = catch_unwind(AssertUnwindSafe(|| self.last_end.note(&self.engine)));
+        match noted {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the end of what was written is not noted"),
+            Err(_) => tracing::warn!("noting the end of what was written panicked"),
         }
     }
 

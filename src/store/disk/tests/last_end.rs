@@ -25,6 +25,23 @@ fn with_lost_end() -> Arc<TempDir> {
     directory
 }
 
+fn noted(disk: &OnDisk) -> Option<String> {
+    fs::read_to_string(disk.directory.path().join("end")).ok()
+}
+
+#[test]
+fn it_is_noted_when_the_store_is_closed() {
+    let disk = OnDisk::create();
+    Writer::open(&disk.store, 1).send("x").unwrap();
+    assert_eq!(noted(&disk), None);
+    block_on(disk.store.close()).unwrap();
+    assert_eq!(noted(&disk).as_deref(), Some("1\n"));
+    block_on(disk.store.close()).unwrap();
+    let disk = disk.reopen().unwrap();
+    assert_eq!(noted(&disk).as_deref(), Some("1\n"), "closing and dropping is one end");
+    assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1));
+}
+
 #[test]
 fn a_journal_without_its_end_is_refused() {
     let directory = with_lost_end();
@@ -63,7 +80,7 @@ fn without_the_file_nothing_is_known() {
         let disk = OnDisk::open(directory);
         assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1));
         let disk = disk.reopen().unwrap();
-        assert_eq!(fs::read_to_string(disk.directory.path().join("end")).unwrap(), "2\n");
+        assert_eq!(noted(&disk).as_deref(), Some("2\n"));
     }
 }
 
@@ -71,6 +88,7 @@ fn without_the_file_nothing_is_known() {
 fn an_end_after_a_failure_is_not_noted() {
     let disk = OnDisk::create();
     disk.store.shared.queue.fail("a disk that failed".into());
+    assert!(matches!(block_on(disk.store.close()), Err(StoreError::Closed(_))));
     let OnDisk { store, directory } = disk;
     drop(store);
     assert!(!directory.path().join("end").exists());
