@@ -18,6 +18,7 @@ mod token;
 use std::{fmt::Display, io, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+use tokio::runtime::Runtime;
 
 use self::{basin::BasinCommand, stream::StreamCommand, token::TokenCommand};
 use crate::{
@@ -170,13 +171,20 @@ fn say(line: impl Display) {
 
 /// Runs `work` to its end. What is left behind it (a read from a terminal, a connection) is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Start(error.to_string()))?;
+    let runtime = runtime()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
+}
+
+/// Runs `work` to its end, and then waits for what is left behind it.
+fn block_on_all<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    runtime()?.block_on(work)
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| CliError::Start(error.to_string()))
 }
 
 /// Asks the server that `config` describes something that has one answer.

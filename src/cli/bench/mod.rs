@@ -35,7 +35,7 @@ mod tasks;
 mod timeline;
 mod writer;
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, future::ready, path::Path, sync::Arc, time::Duration};
 
 use self::{
     check::Findings,
@@ -47,11 +47,11 @@ use self::{
     report::{LatencyReport, Report, Settings, Throughput},
     run::Run,
     scenario::Bench,
-    target::{Stage, Target},
+    target::{Stage, Target, TemporaryDirectory},
 };
-use super::{CliError, block_on, print_line, say};
+use super::{CliError, block_on, block_on_all, print_line, say};
 use crate::{
-    config::{BenchConfig, Scenario},
+    config::{BenchConfig, BenchStore, BenchTarget, Scenario, StoreConfig},
     types::{Cipher, Compression},
     wire::json,
 };
@@ -81,16 +81,32 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Measures, and says what was measured.
 pub(super) fn run(config: BenchConfig) -> Result<(), CliError> {
-    block_on(async {
-        let interrupts = Interrupts::listen().map_err(|error| CliError::Start(error.to_string()))?;
-        let target = Target::start(&config.target).await?;
-        let outcome = tokio::select! {
-            outcome = bench(&config, &target, &interrupts) => outcome,
-            () = interrupts.second() => Err(CliError::Bench(cut_off(&target).into())),
-        };
-        target.stop().await;
-        outcome
-    })
+    match &config.target {
+        BenchTarget::Server(endpoint) => block_on(bench_or_cut_off(&config, ready(Ok(Target::server(endpoint))))),
+        BenchTarget::InProcess(BenchStore::Given(store)) => {
+            block_on_all(bench_or_cut_off(&config, Target::in_process(store)))
+        }
+        BenchTarget::InProcess(BenchStore::TemporaryDirectory) => {
+            // Removed after all else: whatever still runs may have the store, which writes until nobody has it any more.
+            let directory = TemporaryDirectory::default();
+            let store = StoreConfig::Disk(directory.path().into());
+            block_on_all(bench_or_cut_off(&config, Target::in_process(&store)))
+        }
+    }
+}
+
+async fn bench_or_cut_off(
+    config: &BenchConfig,
+    target: impl Future<Output = Result<Target, CliError>>,
+) -> Result<(), CliError> {
+    let interrupts = Interrupts::listen().map_err(|error| CliError::Start(error.to_string()))?;
+    let target = target.await?;
+    let outcome = tokio::select! {
+        outcome = bench(config, &target, &interrupts) => outcome,
+        () = interrupts.second() => Err(CliError::Bench(cut_off(&target).into())),
+    };
+    target.stop().await;
+    outcome
 }
 
 fn cut_off(target: &Target) -> &'static str {

@@ -1,7 +1,13 @@
 //! What a bench is run against: a server somewhere, or a gateway in this process; and the basin and streams that it works
 //! in, made before and removed after.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -11,7 +17,7 @@ use crate::{
     cli::{CliError, client, serve::open_store},
     client::{Client, Ensured, RetryPolicy, StreamPath},
     clock::SystemClock,
-    config::{BenchConfig, BenchStore, BenchTarget, EndpointArgs, EndpointConfig, StoreConfig},
+    config::{BenchConfig, EndpointArgs, EndpointConfig, StoreConfig},
     server::{Cors, Server, ServerConfig},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
@@ -30,9 +36,10 @@ pub(super) struct Target {
 struct InProcess {
     told_to_stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
-    /// To be removed.
-    directory: Option<PathBuf>,
 }
+
+/// A directory for a store, removed when this is dropped.
+pub(super) struct TemporaryDirectory(PathBuf);
 
 /// The streams of a run.
 pub(super) struct Stage {
@@ -47,26 +54,13 @@ pub(super) struct Stage {
 }
 
 impl Target {
-    /// A server that is there, or starts one.
-    pub(super) async fn start(target: &BenchTarget) -> Result<Self, CliError> {
-        let store = match target {
-            BenchTarget::Server(endpoint) => {
-                let description = endpoint.endpoint.origin();
-                return Ok(Self { endpoint: endpoint.clone(), in_process: None, description });
-            }
-            BenchTarget::InProcess(store) => store,
-        };
-        let (store, directory) = match store {
-            BenchStore::Given(store) => (store.clone(), None),
-            BenchStore::TemporaryDirectory => {
-                let directory = std::env::temp_dir().join(format!("s2s-gateway-bench-{:08x}", rand::random::<u32>()));
-                (StoreConfig::Disk(directory.clone()), Some(directory))
-            }
-        };
-        Self::start_in_process(&store, directory).await
+    /// A server that is there.
+    pub(super) fn server(endpoint: &EndpointConfig) -> Self {
+        Self { endpoint: endpoint.clone(), in_process: None, description: endpoint.endpoint.origin() }
     }
 
-    async fn start_in_process(config: &StoreConfig, directory: Option<PathBuf>) -> Result<Self, CliError> {
+    /// Starts one over the store that `config` describes.
+    pub(super) async fn in_process(config: &StoreConfig) -> Result<Self, CliError> {
         let start = |error: &dyn std::fmt::Display| CliError::Start(error.to_string());
         let store = open_store(config, MemoryShares::default()).await?;
         let streams = Streams::new(store, Arc::new(SystemClock), StreamsConfig::default());
@@ -87,7 +81,7 @@ impl Target {
         };
         Ok(Self {
             endpoint: args.resolve()?,
-            in_process: Some(InProcess { told_to_stop, serving, directory }),
+            in_process: Some(InProcess { told_to_stop, serving }),
             description: format!("a gateway in this process ({kept})"),
         })
     }
@@ -109,13 +103,33 @@ impl Target {
 
     /// Ends what was started.
     pub(super) async fn stop(self) {
-        let Some(InProcess { told_to_stop, serving, directory }) = self.in_process else { return };
+        let Some(InProcess { told_to_stop, serving }) = self.in_process else { return };
         let _ = told_to_stop.send(());
         let _ = serving.await;
-        if let Some(directory) = directory
-            && let Err(error) = fs::remove_dir_all(&directory)
-        {
-            crate::cli::say(format_args!("s2s-gateway: cannot remove {}: {error}", directory.display()));
+    }
+}
+
+impl Default for TemporaryDirectory {
+    /// A name that nothing has yet.
+    fn default() -> Self {
+        Self(std::env::temp_dir().join(format!("s2s-gateway-bench-{:08x}", rand::random::<u32>())))
+    }
+}
+
+impl TemporaryDirectory {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.0) {
+            // The store may have failed before it made it.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                crate::cli::say(format_args!("s2s-gateway: cannot remove {}: {error}", self.0.display()));
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 }
