@@ -15,16 +15,19 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, block_on, freed_memory::keep_freed_memory};
+use super::{
+    CliError, block_on,
+    freed_memory::keep_freed_memory,
+    store::{open_store, servers},
+};
 use crate::{
     auth::AuthConfig,
     clock::SystemClock,
     config::{ServeConfig, StoreConfig, root_token},
     server::{Certificate, Server},
-    store::{DiskStore, MemoryStore, NatsStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::{MemoryShares, Secret},
+    types::Secret,
     usage::UsageConfig,
     wire::json,
 };
@@ -85,20 +88,6 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     tokio::select! {
         served = serving => served.map_err(failed),
         () = signals.next() => Err(CliError::Serve("told to stop again: sessions were cut off".into())),
-    }
-}
-
-pub(super) async fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
-    match config {
-        StoreConfig::Nats(config) => match NatsStore::connect(config).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(CliError::Start(error.to_string())),
-        },
-        StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
-        StoreConfig::Disk(directory) => match DiskStore::open(directory, memory) {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(CliError::Start(error.to_string())),
-        },
     }
 }
 
@@ -197,21 +186,7 @@ fn whereabouts(store: &StoreConfig) -> String {
     match store {
         StoreConfig::Disk(directory) => format!("The log is in {}.", directory.display()),
         StoreConfig::Memory(_) => "The log is in memory: it is lost when this process ends.".into(),
-        StoreConfig::Nats(nats) => {
-            let servers: Vec<_> = nats.servers.iter().map(|server| without_user(server)).collect();
-            format!("The log is in NATS, at {}.", servers.join(", "))
-        }
-    }
-}
-
-/// `server` without the name and the password that may stand before its host.
-fn without_user(server: &str) -> String {
-    match server.rsplit_once('@') {
-        None => server.into(),
-        Some((before, host)) => match before.split_once("://") {
-            Some((scheme, _)) => format!("{scheme}://{host}"),
-            None => host.into(),
-        },
+        StoreConfig::Nats(nats) => format!("The log is in NATS, at {}.", servers(nats)),
     }
 }
 
