@@ -94,7 +94,8 @@ pub(super) enum EngineError {
 }
 
 impl Engine {
-    /// Opens the database in `directory`, made if it is not there, within these shares of memory.
+    /// Opens the database in `directory`, made if it is not there, within these shares of memory. Of what is in it nothing
+    /// is given back before [`Self::clear_up`].
     pub(super) fn open(directory: &Path, memory: MemoryShares, sizes: SegmentSizes) -> Result<Self, EngineError> {
         clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
         journal::repair(directory).map_err(|error| match error {
@@ -130,8 +131,13 @@ impl Engine {
         };
         // The engine makes directories for its keyspaces without making their names durable.
         sync_directories(directory).map_err(EngineError::failed)?;
-        engine.forget_missing_segments()?;
         Ok(engine)
+    }
+
+    /// Gives back what earlier processes left in segments that is not needed.
+    pub(super) fn clear_up(&self) -> Result<(), EngineError> {
+        self.segments.clear_up().map_err(EngineError::failed)?;
+        self.forget_missing_segments()
     }
 
     /// Where large batches are.

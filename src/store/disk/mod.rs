@@ -134,6 +134,8 @@ impl DiskStore {
         let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
         let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
         let last_end = LastEnd::find(&engine, directory.end()).map_err(|error| failed(error.to_string()))?;
+        // Only now: a journal that is missing its end may be found again, and what it points to must still be there.
+        engine.clear_up().map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
         Self::start(engine, directory, probe, last, last_end).map_err(|error| failed(error.to_string()))
     }
