@@ -63,6 +63,12 @@ const ENDS: &[u8] = b"ends";
 /// Written only for the sake of having written.
 const PAST: &[u8] = b"past";
 
+/// Where large batches are.
+const SEGMENTS: &str = "segments";
+/// What the engine writes, and makes durable, before it holds anything: these bytes and one more.
+const VERSION_FILE: &str = "version";
+const VERSION_MAGIC: &[u8] = b"FJL";
+
 /// The database.
 pub(super) struct Engine {
     db: Database,
@@ -97,7 +103,10 @@ impl Engine {
     /// Opens the database in `directory`, made if it is not there, within these shares of memory. Of what is in it nothing
     /// is given back before [`Self::clear_up`].
     pub(super) fn open(directory: &Path, memory: MemoryShares, sizes: SegmentSizes) -> Result<Self, EngineError> {
-        clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
+        if is_unfinished(directory)? {
+            fs::remove_dir_all(directory).map_err(EngineError::failed)?;
+        }
+        create(directory).map_err(EngineError::failed)?;
         journal::repair(directory).map_err(|error| match error {
             JournalError::Damaged { .. } => EngineError::Damaged(error.to_string()),
             JournalError::Io { .. } => EngineError::Failed(error.to_string()),
@@ -116,7 +125,7 @@ impl Engine {
         };
         let batches = db.keyspace("batches", || batches_options(each))?;
         let usage = db.keyspace("segments", others)?;
-        let segments = Segments::open(&directory.join("segments"), sizes, usage_in(&db.snapshot(), &usage)?);
+        let segments = Segments::open(&directory.join(SEGMENTS), sizes, usage_in(&db.snapshot(), &usage)?);
         let engine = Self {
             file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
             batches,
@@ -294,11 +303,25 @@ fn usage_in(snapshot: &fjall::Snapshot, usage: &Keyspace) -> Result<BTreeMap<Seg
     rows.collect()
 }
 
-/// Removes a database that a crash left half made: it never held anything, and is refused by the engine.
-fn clear_unfinished(directory: &Path) -> io::Result<()> {
-    match directory.try_exists()? && !directory.join("version").try_exists()? {
-        true => fs::remove_dir_all(directory),
-        false => Ok(()),
+/// Whether a crash left a database half made, which the engine refuses: it has no version yet, and never held anything,
+/// because the directory of segments is made when the engine is done. Without its version, what has that is damaged.
+fn is_unfinished(directory: &Path) -> Result<bool, EngineError> {
+    let version = directory.join(VERSION_FILE);
+    if !directory.try_exists().map_err(EngineError::failed)? || is_version(&version).map_err(EngineError::failed)? {
+        return Ok(false);
+    }
+    match directory.join(SEGMENTS).try_exists().map_err(EngineError::failed)? {
+        true => Err(EngineError::Damaged(format!("{} is missing or torn, of a database in use", version.display()))),
+        false => Ok(true),
+    }
+}
+
+/// Whether it is one, of whatever version.
+fn is_version(path: &Path) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(version) => Ok(version.len() > VERSION_MAGIC.len() && version.starts_with(VERSION_MAGIC)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -145,12 +145,39 @@ fn one_directory_serves_one_store() {
 
 #[test]
 fn a_database_that_was_never_finished_is_made_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(super::DataDirectory::open(directory.path()).unwrap());
-    std::fs::create_dir_all(directory.path().join("log/keyspaces")).unwrap();
-    std::fs::write(directory.path().join("log/0.jnl"), "").unwrap();
-    let store = DiskStore::open(directory.path(), MEMORY).unwrap();
-    Writer::open(&store, 1).append("x").unwrap();
+    for version in [None, Some(""), Some("FJL")] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(super::DataDirectory::open(directory.path()).unwrap());
+        let database = directory.path().join("log");
+        std::fs::create_dir_all(database.join("keyspaces")).unwrap();
+        std::fs::write(database.join("0.jnl"), "").unwrap();
+        if let Some(torn) = version {
+            std::fs::write(database.join("version"), torn).unwrap();
+        }
+        let store = DiskStore::open(directory.path(), MEMORY).unwrap();
+        Writer::open(&store, 1).append("x").unwrap();
+    }
+}
+
+#[test]
+fn a_database_without_its_version_is_not_made_anew() {
+    for torn in [None, Some(""), Some("FJL")] {
+        let disk = OnDisk::create();
+        Writer::open(&disk.store, 1).append("x").unwrap();
+        let OnDisk { store, directory } = disk;
+        drop(store);
+        let path = directory.path().join("log/version");
+        let version = std::fs::read(&path).unwrap();
+        match torn {
+            Some(torn) => std::fs::write(&path, torn).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let refused = DiskStore::open(directory.path(), MEMORY).unwrap_err();
+        assert!(refused.to_string().contains("log/version"), "{refused}");
+        std::fs::write(&path, version).unwrap();
+        let disk = OnDisk::open(directory);
+        assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1), "it is all there");
+    }
 }
 
 #[test]
