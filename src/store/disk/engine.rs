@@ -513,6 +513,14 @@ impl Look<'_> {
         self.state(LAST_NUMBER)
     }
 
+    /// The greatest number of the logs that still have batches, as long as numbers have 32 bits; zero if there are none.
+    ///
+    /// Takes its time if those of the last ones were removed lately.
+    pub(super) fn last_log(&self) -> Result<LogNumber, EngineError> {
+        let last = self.snapshot.last_key_value(&self.engine.batches).map(|found| found.key()).transpose()?;
+        Ok(last.map(|key| BatchKey::decode(&key)).transpose()?.map_or(LogNumber(0), |key| key.log))
+    }
+
     pub(super) fn ends(&self) -> Result<u64, EngineError> {
         self.state(ENDS)
     }

@@ -410,6 +410,30 @@ fn numbers_are_not_given_again_after_a_restart() {
 }
 
 #[test]
+fn a_number_that_batches_have_is_not_given_again() {
+    let disk = OnDisk::create();
+    (1..=3).for_each(|stream| drop(Writer::open(&disk.store, stream).append("of another").unwrap()));
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    with_engine(directory.path(), |engine| {
+        // As it is when the end of the journal was lost: batches were moved out of it before.
+        let mut writing = engine.write();
+        (1..=3).for_each(|stream| writing.remove_head(StreamId::new(stream)));
+        writing.put_last_number(1);
+        writing.commit().unwrap();
+    });
+    // As it is given up.
+    std::fs::remove_file(directory.path().join("end")).unwrap();
+    let disk = OnDisk::open(directory);
+    let mut writers = [4, 5, 6].map(|stream| Writer::open(&disk.store, stream));
+    for writer in &mut writers {
+        let batch = writer.append("its own").unwrap();
+        let found = block_on(writer.log.read(SeqNum::FIRST, usize::MAX)).unwrap();
+        assert!(found.iter().map(Batch::records_bytes).eq([batch.records_bytes()]), "{found:?}");
+    }
+}
+
+#[test]
 fn the_writer_reports_each_log_once_a_write() {
     #[derive(Default)]
     struct Counting(AtomicU64, Reports);
