@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, ErrorKind},
+    ops::Bound,
     path::Path,
     sync::Arc,
     thread,
@@ -485,9 +486,9 @@ impl Look<'_> {
         Ok(row.map(|row| format::decode_row(shared(row))).transpose()?)
     }
 
-    /// Rows whose keys are `from` or sort after it.
-    pub(super) fn rows(&self, from: &[u8]) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
-        self.snapshot.range(&self.engine.meta, from..).map(|found| {
+    /// Rows whose keys sort from `start` on.
+    pub(super) fn rows(&self, start: Bound<Vec<u8>>) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
+        self.snapshot.range(&self.engine.meta, (start, Bound::Unbounded)).map(|found| {
             let (key, row) = found.into_inner()?;
             let (version, value) = format::decode_row(shared(row))?;
             Ok((shared(key), version, value))

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     store::{
-        CommitSink, Store, StoreError, StreamLog, Version,
+        CommitSink, MetaWrite, Store, StoreError, StreamLog, Version,
         contract::{Backend, Reports, suite},
     },
     types::{
@@ -397,6 +397,26 @@ fn a_commit_that_trims_passes_a_full_disk() {
     let before = Writer { head: Head { trim_point: SeqNum::FIRST, ..writer.head }, ..writer };
     before.log.append(batch, head).unwrap();
     before.reports.wait_for(head.tail.seq_num).unwrap();
+}
+
+#[test]
+fn a_key_that_the_engine_does_not_take_is_refused_and_harms_nobody() {
+    let disk = OnDisk::create();
+    let meta = disk.store.meta();
+    let longest = vec![7; 65_535];
+    for key in [&[][..], &[&longest[..], &[7]].concat()] {
+        let refused = block_on(meta.put(key, "value".into(), Version::ABSENT)).unwrap_err();
+        assert!(matches!(refused, StoreError::NotDone(_)), "{refused}");
+        assert!(matches!(block_on(meta.remove(key, Version::ABSENT)), Err(StoreError::NotDone(_))));
+        assert_eq!(block_on(meta.get(key)), Ok(None));
+    }
+    let written = block_on(meta.put(&longest, "value".into(), Version::ABSENT));
+    assert!(matches!(written, Ok(MetaWrite::Done(_))), "{written:?}");
+    let scan = |prefix: &[u8], after: Option<&[u8]>| block_on(meta.scan(prefix, after, 9)).unwrap().len();
+    assert_eq!((scan(b"", None), scan(&longest, None), scan(b"", Some(&longest))), (1, 1, 0));
+    let too_long = [&longest[..], &[7]].concat();
+    assert_eq!((scan(&too_long, None), scan(b"", Some(&too_long))), (0, 0));
+    disk.store.health().unwrap();
 }
 
 #[test]
