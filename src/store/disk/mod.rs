@@ -180,10 +180,11 @@ impl DiskStore {
             last_end,
             reports: writer::reports(queue.clone()),
         };
-        // Whatever fails from here on, dropping `store` ends the threads that were started.
+        // Whatever fails from here on, dropping `store` ends the threads that were started: first the writer, on which the
+        // one that removes waits.
+        store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         store.threads.push(deletions::start(deletions.clone())?);
         store.threads.push(reclaim::start(reclaim, engine, queue, space, deletions)?);
-        store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
 
