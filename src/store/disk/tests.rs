@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures::executor::block_on;
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     store::{
         CommitSink, MetaWrite, Store, StoreError, StreamLog, Version,
-        contract::{Backend, Reports, suite},
+        contract::{Backend, PATIENCE, Reports, suite},
     },
     types::{
         Batch, FencingToken, Head, MemoryShares, SeqNum, StreamId,
@@ -114,10 +114,10 @@ impl Writer {
     }
 }
 
-/// Tries until `done`, which something in the background brings about; half a minute at most.
+/// Tries until `done`, which something in the background brings about.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(30) {
+    while began.elapsed() < PATIENCE {
         if done() {
             return;
         }
