@@ -40,19 +40,19 @@ pub(super) enum JournalError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// Cuts off what a loss of power left of the last write to the journals in `directory`.
+/// Cuts off what a loss of power, or a failure, left of the last write to the journals in `directory`.
 pub(super) fn repair(directory: &Path) -> Result<(), JournalError> {
     let journals = journals(directory).map_err(|error| JournalError::Io { path: directory.into(), error })?;
     for (place, path) in journals.iter().enumerate() {
         let failed = |error| JournalError::Io { path: path.clone(), error };
         let mut journal = Journal::open(path).map_err(failed)?;
-        let Some(broken_at) = journal.find_broken().map_err(failed)? else { continue };
-        let is_last = place + 1 == journals.len();
-        if !is_last || journal.has_writes_after(broken_at).map_err(failed)? {
-            return Err(JournalError::Damaged { path: path.clone(), at: broken_at });
+        if let Some(broken_at) = journal.find_broken().map_err(failed)? {
+            if journal.has_writes_after(broken_at).map_err(failed)? || !are_empty(&journals[place + 1..])? {
+                return Err(JournalError::Damaged { path: path.clone(), at: broken_at });
+            }
+            tracing::info!(journal = %path.display(), at = broken_at, "an unfinished write is left out");
+            cut(path, broken_at).map_err(failed)?;
         }
-        tracing::info!(journal = %path.display(), at = broken_at, "an unfinished write is left out");
-        cut(path, broken_at).map_err(failed)?;
     }
     Ok(())
 }
@@ -71,6 +71,17 @@ fn journals(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether nothing was written to them. The engine may still begin another journal when a write to the one before failed.
+fn are_empty(journals: &[PathBuf]) -> Result<bool, JournalError> {
+    for path in journals {
+        let is_empty = Journal::open(path).and_then(|mut journal| journal.is_zero_from(0));
+        if !is_empty.map_err(|error| JournalError::Io { path: path.clone(), error })? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn cut(path: &Path, at: u64) -> io::Result<()> {
@@ -456,13 +467,20 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_was_followed_by_another_must_be_whole() {
+    fn a_journal_that_was_followed_by_another_with_writes_must_be_whole() {
         let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("0.jnl"), directory.path().join("1.jnl"));
         let ends = written(directory.path(), &[10, 100]);
-        fs::write(directory.path().join("1.jnl"), [0; 100]).unwrap();
+        fs::copy(&first, &second).unwrap();
         repair(directory.path()).unwrap();
-        flip(&directory.path().join("0.jnl"), ends[0] + 3);
+        flip(&first, ends[0] + 3);
         assert!(matches!(repair(directory.path()), Err(JournalError::Damaged { .. })));
+        // As a write leaves it that failed when the engine was about to begin another one.
+        fs::write(&second, [0; 100]).unwrap();
+        repair(directory.path()).unwrap();
+        assert_eq!(fs::metadata(&first).unwrap().len(), ends[0]);
+        let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20), Default::default()).unwrap();
+        assert_eq!(engine.look().row(b"key").unwrap().unwrap().1.len(), 10);
     }
 
     #[test]
