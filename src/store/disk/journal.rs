@@ -6,6 +6,9 @@
 //! nothing and leaves out all that follows. So the torn end is cut off here, and damage is refused: what is broken, and
 //! has writes behind it.
 //!
+//! A write whose sync failed was not acknowledged either, and nothing was written after it. It may still be found whole,
+//! in the system's memory alone; it is written once more then, before anything is written behind it.
+//!
 //! ```text
 //! N.jnl   (write)* zeros          the greatest N is the one that is written
 //! write   [01][items 4 LE][sequence 8 LE] (item | clear)* [03][XXH3 of items and clears 8 LE]["FJL" 03]
@@ -16,6 +19,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Seek, SeekFrom},
+    ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -40,9 +45,11 @@ pub(super) enum JournalError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// Cuts off what a loss of power, or a failure, left of the last write to the journals in `directory`.
+/// Cuts off what a loss of power, or a failure, left of the last write to the journals in `directory`, and makes durable
+/// what then is the last one.
 pub(super) fn repair(directory: &Path) -> Result<(), JournalError> {
     let journals = journals(directory).map_err(|error| JournalError::Io { path: directory.into(), error })?;
+    let mut last = None;
     for (place, path) in journals.iter().enumerate() {
         let failed = |error| JournalError::Io { path: path.clone(), error };
         let mut journal = Journal::open(path).map_err(failed)?;
@@ -53,8 +60,12 @@ pub(super) fn repair(directory: &Path) -> Result<(), JournalError> {
             tracing::info!(journal = %path.display(), at = broken_at, "an unfinished write is left out");
             cut(path, broken_at).map_err(failed)?;
         }
+        last = journal.last.map(|write| (path, write)).or(last);
     }
-    Ok(())
+    match last {
+        Some((path, write)) => write_again(path, write).map_err(|error| JournalError::Io { path: path.clone(), error }),
+        None => Ok(()),
+    }
 }
 
 /// The journals, in the order in which they were written.
@@ -84,6 +95,16 @@ fn are_empty(journals: &[PathBuf]) -> Result<bool, JournalError> {
     Ok(true)
 }
 
+/// Writes what stands there once more, and syncs. If its sync failed, the system may hold it in memory as if it were on
+/// the disk, and syncing alone would not bring it there.
+fn write_again(path: &Path, write: Range<u64>) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = vec![0; (write.end - write.start) as usize];
+    file.read_exact_at(&mut bytes, write.start)?;
+    file.write_all_at(&bytes, write.start)?;
+    file.sync_data()
+}
+
 fn cut(path: &Path, at: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(at)?;
@@ -95,6 +116,8 @@ struct Journal {
     len: u64,
     /// Of the last whole write that was read.
     sequence: Option<u64>,
+    /// Where that one stands.
+    last: Option<Range<u64>>,
 }
 
 /// What stands at a place in a journal.
@@ -112,7 +135,7 @@ impl Journal {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self { file: BufReader::with_capacity(1 << 18, file), len, sequence: None })
+        Ok(Self { file: BufReader::with_capacity(1 << 18, file), len, sequence: None, last: None })
     }
 
     /// Where the first thing begins that is not a whole write, if there is one before the end.
@@ -121,8 +144,8 @@ impl Journal {
         loop {
             match self.look(at)? {
                 Found::Write { end, sequence } if self.may_follow(sequence) => {
+                    (self.sequence, self.last) = (Some(sequence), Some(at..end));
                     at = end;
-                    self.sequence = Some(sequence);
                 }
                 Found::Nothing if self.is_zero_from(at)? => return Ok(None),
                 Found::Write { .. } | Found::Nothing | Found::Broken => return Ok(Some(at)),
@@ -327,8 +350,6 @@ impl Write<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
     use crate::{
         store::disk::{
@@ -481,6 +502,25 @@ mod tests {
         assert_eq!(fs::metadata(&first).unwrap().len(), ends[0]);
         let engine = Engine::open(directory.path(), MemoryShares::of(8 << 20), Default::default()).unwrap();
         assert_eq!(engine.look().row(b"key").unwrap().unwrap().1.len(), 10);
+    }
+
+    #[test]
+    fn the_last_write_is_made_durable_once_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("0.jnl"), directory.path().join("1.jnl"));
+        let long_ago = std::time::UNIX_EPOCH;
+        let touched = |path: &Path| {
+            let written = fs::metadata(path).unwrap().modified().unwrap() > long_ago;
+            OpenOptions::new().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+            written
+        };
+        written(directory.path(), &[10, 100]);
+        fs::write(&second, [0; 100]).unwrap();
+        let before = fs::read(&first).unwrap();
+        assert_eq!([touched(&first), touched(&second)], [true; 2]);
+        repair(directory.path()).unwrap();
+        assert_eq!([touched(&first), touched(&second)], [true, false]);
+        assert!(fs::read(&first).unwrap() == before, "the same bytes");
     }
 
     #[test]
