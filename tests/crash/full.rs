@@ -143,6 +143,33 @@ async fn appends_end_at_a_full_disk_and_go_on_when_there_is_room() {
     one.check(&gateway.patient_client(), to).await;
 }
 
+/// Where every segment has something that stays, that must be moved before there is room, and moving it takes some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_room_again_although_what_stays_lies_everywhere() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let gateway = Gateway::start(&disk.data(), &[]);
+    let client = gateway.client();
+    let (mut stays, mut goes) =
+        (Bulk::open(&client, "stays", Inputs::Large).await, Bulk::open(&client, "goes", Inputs::Large).await);
+    let refused = loop {
+        if let Err(refused) = stays.append(&client, 2).await {
+            break refused;
+        }
+        if let Err(refused) = goes.append(&client, 3).await {
+            break refused;
+        }
+    };
+    assert!(says_full(&refused), "{refused}");
+    client.delete_stream(&goes.stream).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..MIB / 5 {
+        append_again(&mut stays, &client).await;
+    }
+    println!("a fifth of the disk was taken again after {:.1?}", began.elapsed());
+    assert!(gateway.is_healthy());
+    stays.check(&gateway.patient_client(), 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_someone_else_fills_to_the_last_byte_is_not_written_to() {
     let Some(disk) = SmallDisk::mount() else { return };

@@ -131,6 +131,7 @@ impl DiskStore {
         let directory = DataDirectory::open(path)?;
         let database = directory.database();
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
+        let sizes = sizes.within(space::reserve_of(directory.path()).map_err(|error| failed(error.to_string()))?);
         let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
         let last_end = LastEnd::find(&engine, directory.end()).map_err(|error| failed(error.to_string()))?;
         let last = last_number(&engine, &last_end).map_err(|error| failed(error.to_string()))?;

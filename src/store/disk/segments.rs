@@ -67,6 +67,14 @@ impl Default for SegmentSizes {
     }
 }
 
+impl SegmentSizes {
+    /// These, for a disk on which appends leave `reserve` bytes free, of which moves may take half. What is live of a segment,
+    /// up to half of it, must find room there before anything of it is given back: else a disk once full would stay so.
+    pub(super) fn within(self, reserve: u64) -> Self {
+        Self { full: self.full.min(reserve / 2), ..self }
+    }
+}
+
 /// The segments of a store, for those who read and those who look after them.
 pub(super) struct Segments {
     directory: PathBuf,
