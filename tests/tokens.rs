@@ -123,17 +123,35 @@ async fn who_is_not_known_is_told_401_and_nothing_else() {
         Some(format!("Bearer {ROOT}x")),
         Some(format!("Bearer {elsewhere}")),
     ];
-    // Bad in every other way, too: who asks comes before all of it.
+    // Every route, and bad in every other way, too: who asks comes before all of it.
     let requests = [
         ("GET", "/v1/basins?limit=x".to_owned()),
+        ("POST", "/v1/basins".to_owned()),
+        ("GET", format!("/v1/basins/{BASIN}")),
         ("PUT", "/v1/basins/Bad".to_owned()),
+        ("PATCH", format!("/v1/basins/{BASIN}")),
+        ("DELETE", "/v1/basins/never-there".to_owned()),
         ("GET", "/v1/streams".to_owned()),
+        ("POST", "/v1/streams".to_owned()),
+        ("GET", stream_path("orders")),
+        ("PUT", stream_path("missing")),
+        ("PATCH", stream_path("missing")),
+        ("DELETE", "/v1/streams/%00".to_owned()),
         ("POST", records_path("orders")),
         ("GET", records_path("orders")),
         ("GET", format!("{}/tail", records_path("missing"))),
+        ("POST", "/v1/streams/orders/session".to_owned()),
+        ("POST", "/session".to_owned()),
+        ("POST", "/v1/session?mode=read".to_owned()),
+        ("GET", "/v1/access-tokens".to_owned()),
         ("POST", "/v1/access-tokens".to_owned()),
         ("DELETE", "/v1/access-tokens/t".to_owned()),
-        ("POST", "/session".to_owned()),
+        ("GET", "/v1/metrics".to_owned()),
+        ("GET", format!("/v1/metrics/{BASIN}")),
+        ("GET", format!("/v1/metrics/{BASIN}/orders")),
+        ("GET", "/v1/locations".to_owned()),
+        ("GET", "/v1/locations/default".to_owned()),
+        ("PUT", "/v1/locations/default".to_owned()),
     ];
     for value in &values {
         for (method, path) in &requests {
@@ -198,6 +216,7 @@ const MATRIX: &[Asked] = &[
     },
     asked(&["get-basin-config"], "GET", |_| format!("/v1/basins/{BASIN}")),
     asked(&["reconfigure-basin"], "PUT", |_| format!("/v1/basins/{BASIN}")),
+    Asked { body: |_| "{}".into(), ..asked(&["reconfigure-basin"], "PATCH", |_| format!("/v1/basins/{BASIN}")) },
     asked(&["create-basin"], "PUT", |n| format!("/v1/basins/ensured-{n}")),
     asked(&["delete-basin"], "DELETE", |_| "/v1/basins/never-there".into()),
     asked(&["list-streams"], "GET", |_| "/v1/streams".into()),
@@ -207,6 +226,7 @@ const MATRIX: &[Asked] = &[
     },
     asked(&["get-stream-config"], "GET", |_| stream_path("orders")),
     asked(&["reconfigure-stream"], "PUT", |_| stream_path("orders")),
+    Asked { body: |_| "{}".into(), ..asked(&["reconfigure-stream"], "PATCH", |_| stream_path("orders")) },
     asked(&["create-stream"], "PUT", |n| stream_path(&format!("ensured-{n}"))),
     asked(&["delete-stream"], "DELETE", |_| stream_path("missing")),
     Asked { body: |_| records("x"), ..asked(&["append"], "POST", |_| records_path("orders")) },
@@ -223,6 +243,15 @@ const MATRIX: &[Asked] = &[
         ..asked(&["issue-access-token"], "POST", |_| "/v1/access-tokens".into())
     },
     asked(&["revoke-access-token"], "DELETE", |_| "/v1/access-tokens/missing".into()),
+    asked(&["account-metrics"], "GET", |_| "/v1/metrics?set=active-basins&start=0&end=1".into()),
+    asked(&["basin-metrics"], "GET", |_| format!("/v1/metrics/{BASIN}?set=storage&start=0&end=1")),
+    asked(&["stream-metrics"], "GET", |_| format!("/v1/metrics/{BASIN}/orders?set=storage&start=0&end=1")),
+    asked(&["list-locations"], "GET", |_| "/v1/locations".into()),
+    asked(&["get-default-location"], "GET", |_| "/v1/locations/default".into()),
+    Asked {
+        body: |_| r#""local""#.into(),
+        ..asked(&["set-default-location"], "PUT", |_| "/v1/locations/default".into())
+    },
 ];
 
 /// How `peer` fares with each request of the matrix: allowed or not.
@@ -253,15 +282,33 @@ async fn a_token_for_a_group_does_what_is_in_it() {
     // control-plane.md §7.4
     let mut world = World::with(&["orders"]).await;
     let groups: &[(&str, &str, &[&str])] = &[
-        ("account", "read", &["list-basins", "get-basin-config", "list-access-tokens"]),
+        (
+            "account",
+            "read",
+            &[
+                "list-basins",
+                "get-basin-config",
+                "list-access-tokens",
+                "account-metrics",
+                "list-locations",
+                "get-default-location",
+            ],
+        ),
         (
             "account",
             "write",
-            &["create-basin", "delete-basin", "reconfigure-basin", "issue-access-token", "revoke-access-token"],
+            &[
+                "create-basin",
+                "delete-basin",
+                "reconfigure-basin",
+                "issue-access-token",
+                "revoke-access-token",
+                "set-default-location",
+            ],
         ),
-        ("basin", "read", &["get-basin-config", "list-streams", "get-stream-config"]),
+        ("basin", "read", &["get-basin-config", "list-streams", "get-stream-config", "basin-metrics"]),
         ("basin", "write", &["create-stream", "delete-stream", "reconfigure-stream"]),
-        ("stream", "read", &["get-stream-config", "check-tail", "read"]),
+        ("stream", "read", &["get-stream-config", "check-tail", "read", "stream-metrics"]),
         ("stream", "write", &["append", "trim", "fence"]),
     ];
     for (group, level, ops) in groups {
@@ -283,21 +330,33 @@ async fn outside_of_the_resource_sets_is_403_whether_it_exists_or_not() {
         for (method, path, body) in [
             ("GET", stream_path(stream), String::new()),
             ("PUT", stream_path(stream), String::new()),
+            ("PATCH", stream_path(stream), "{}".into()),
             ("DELETE", stream_path(stream), String::new()),
             ("POST", "/v1/streams".into(), json!({ "stream": stream }).to_string()),
             ("POST", records_path(stream), records("x")),
             ("GET", records_path(stream), String::new()),
             ("GET", format!("{}/tail", records_path(stream)), String::new()),
+            ("GET", format!("/v1/metrics/{BASIN}/{stream}?set=storage&start=0&end=1"), String::new()),
         ] {
             near.json(method, &path, body).await.assert_error(403, "permission_denied");
         }
-        for request in [session_request("POST", &records_path(stream)), session_request("GET", &records_path(stream))] {
+        let by_header = |path: &str| with_headers(session_request("POST", path), &[("s2-stream", stream)]);
+        for request in [
+            session_request("POST", &records_path(stream)),
+            session_request("GET", &records_path(stream)),
+            by_header("/session"),
+            by_header("/v1/session?mode=read"),
+        ] {
             near.open(request, true).await.answered().await.reply().await.assert_error(403, "permission_denied");
         }
     }
     for basin in ["other-basin", "never-there"] {
-        for method in ["GET", "PUT", "DELETE"] {
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
             near.json(method, &format!("/v1/basins/{basin}"), "").await.assert_error(403, "permission_denied");
+        }
+        for of in [basin.to_owned(), format!("{basin}/tenant%2Fa")] {
+            let metrics = near.get(&format!("/v1/metrics/{of}?set=storage&start=0&end=1")).await;
+            metrics.assert_error(403, "permission_denied");
         }
         let create = json!({ "basin": basin }).to_string();
         near.json("POST", "/v1/basins", create).await.assert_error(403, "permission_denied");
