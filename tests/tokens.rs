@@ -403,6 +403,14 @@ async fn listings_show_only_what_is_reached() {
     assert_names(&some.get("/v1/streams?prefix=z").await, "streams", &[], false);
     assert_names(&some.get("/v1/access-tokens").await, "access_tokens", &[], false);
 
+    let of_another = any_request("PUT", "/v1/streams/orders").header("s2-basin", "other-basin");
+    assert_eq!(world.operator.call(of_another.body(Bytes::new()).unwrap()).await.status(), 201);
+    let now = START / 1000;
+    let active = format!("/v1/metrics?set=active-basins&start={}&end={}", now - 1, now + 1);
+    let names = async |peer: &mut Peer| peer.get(&active).await.json()["values"][0]["label"]["values"].clone();
+    assert_eq!(names(&mut world.operator).await, json!([BASIN, "other-basin"]));
+    assert_eq!(names(&mut some).await, json!([BASIN]));
+
     let mut one = world.bearer("one", scope(json!({ "exact": "tenant/2" }))).await;
     assert_names(&one.get("/v1/streams").await, "streams", &["tenant/2"], false);
     assert_names(&one.get("/v1/streams?prefix=tenant%2F").await, "streams", &["tenant/2"], false);
@@ -488,7 +496,17 @@ async fn a_tenant_says_and_sees_names_without_its_prefix() {
     let mut reading = tenant.read_session("a", "seq_num=0").await;
     assert_eq!(reading.expect_records(3).await[0], (0, Bytes::from("of the tenant")));
 
+    world.gateway.streams.usage().flush().await.unwrap();
+    let now = START / 1000;
+    let stored = |name: &str| format!("/v1/metrics/{BASIN}/{name}?set=storage&start={now}&end={}", now + 1);
+    let of_the_tenant = tenant.get(&stored("a")).await.json();
+    assert!(of_the_tenant["values"][0]["gauge"].is_object(), "{of_the_tenant}");
+    assert_eq!(of_the_tenant, world.operator.get(&stored("tenant%2Fa")).await.json());
+
     assert_eq!(tenant.get(&stream_path("old")).await.status(), 200);
+    let changed = tenant.json("PATCH", &stream_path("old"), r#"{"storage_class":"standard"}"#).await;
+    assert_eq!(changed.json(), world.operator.get(&stream_path("tenant/old")).await.json());
+    assert_eq!(changed.json()["storage_class"], "standard");
     assert_eq!(delete(&mut tenant, &stream_path("old")).await.status(), 202);
     world.operator.get(&stream_path("a")).await;
     assert_ne!(world.operator.get(&stream_path("tenant/old")).await.status(), 200);
@@ -552,7 +570,7 @@ async fn revoking_ends_sessions_and_requests_at_once() {
     assert_eq!(reading.expect_records(1).await.len(), 1);
 
     let revoked = world.revoke("t").await;
-    assert_eq!((revoked.status(), revoked.body.len()), (204, 0));
+    assert_eq!((revoked.status(), revoked.header("content-length"), revoked.body.len()), (204, Some("0"), 0));
     writing.expect_failure(401, "authn").await;
     // The reader may be told first that it is at the tail.
     let told = loop {
@@ -630,7 +648,10 @@ async fn what_cannot_be_issued() {
     assert_eq!(empty.json()["message"], "Access token permissions cannot be empty");
     let mut unprefixed = everything("u");
     unprefixed["auto_prefix_streams"] = json!(true);
-    issue(&mut world.operator, &unprefixed).await.assert_error(422, "invalid");
+    for streams in [Value::Null, json!({ "exact": "orders" }), json!({ "exact": "" })] {
+        unprefixed["scope"]["streams"] = streams;
+        issue(&mut world.operator, &unprefixed).await.assert_error(422, "invalid");
+    }
     let mut past = everything("u");
     past["expires_at"] = json!("2020-01-01T00:00:00Z");
     issue(&mut world.operator, &past).await.assert_error(422, "invalid");
@@ -647,10 +668,17 @@ async fn what_cannot_be_issued() {
     let child = |id: &str, ops: &[&str]| json!({ "id": id, "scope": { "basins": { "exact": BASIN }, "ops": ops } });
     let mut later = child("child-2", &["read"]);
     later["expires_at"] = json!("2027-02-01T00:00:00.000000001Z");
-    for refused in [child("other", &["read"]), child("child-2", &["append"]), everything("child-2"), later] {
+    let mut reaches_further = child("child-2", &["read"]);
+    reaches_further["scope"]["access_tokens"] = json!({ "prefix": "" });
+    let refusals =
+        [child("other", &["read"]), child("child-2", &["append"]), everything("child-2"), later, reaches_further];
+    for refused in refusals {
         issue(&mut issuer, &refused).await.assert_error(403, "permission_denied");
     }
-    assert_eq!(issue(&mut issuer, &child("child-1", &["read"])).await.status(), 201);
+    // Neither an absent expiry nor `null` outlives the issuer's.
+    let mut for_ever = child("child-1", &["read"]);
+    for_ever["expires_at"] = Value::Null;
+    assert_eq!(issue(&mut issuer, &for_ever).await.status(), 201);
     let listed = issuer.get("/v1/access-tokens").await;
     assert_names(&listed, "access_tokens", &["child-1"], false);
     let expected = json!({
