@@ -436,9 +436,22 @@ mod basins {
         assert_eq!(provisioned(&again), (200, Some("noop")));
         assert_eq!(again.json(), info);
         let other_config = json!({"basin": "my-basin-02", "config": {}});
-        for (body, token) in [(&body, None), (&body, Some("another")), (&other_config, Some("a token"))] {
+        let mut spelt_out = body.clone();
+        spelt_out["config"]["default_stream_config"] = json!({"retention_policy": {"age": 604_800}});
+        for (body, token) in
+            [(&body, None), (&body, Some("another")), (&other_config, Some("a token")), (&spelt_out, Some("a token"))]
+        {
             create(&mut peer, body.clone(), token).await.assert_error(409, "resource_already_exists");
         }
+        // The request is remembered, whatever became of the configuration.
+        assert_eq!(peer.json("PUT", &basin_path("my-basin-02"), "").await.status(), 200);
+        assert_eq!(
+            peer.json("PATCH", &basin_path("my-basin-02"), r#"{"create_stream_on_read":true}"#).await.status(),
+            200
+        );
+        assert_eq!(provisioned(&create(&mut peer, body, Some("a token")).await), (200, Some("noop")));
+        assert_eq!(peer.get(&basin_path("my-basin-02")).await.json()["create_stream_on_read"], true);
+
         create(&mut peer, json!({"basin": "my-basin-03"}), None).await;
         create(&mut peer, json!({"basin": "my-basin-03"}), None).await.assert_error(409, "resource_already_exists");
     }
@@ -581,9 +594,17 @@ mod streams {
         assert_eq!(provisioned(&again), (201, Some("noop")), "201 for streams");
         assert_eq!(again.json(), info);
         let other_config = json!({"stream": "orders/eu", "config": null});
-        for (body, token) in [(&body, None), (&body, Some("another")), (&other_config, Some("a token"))] {
+        let mut spelt_out = body.clone();
+        spelt_out["config"]["delete_on_empty"] = json!({"min_age_secs": 0});
+        for (body, token) in
+            [(&body, None), (&body, Some("another")), (&other_config, Some("a token")), (&spelt_out, Some("a token"))]
+        {
             create(&mut peer, body.clone(), token).await.assert_error(409, "resource_already_exists");
         }
+        // The request is remembered, whatever became of the configuration.
+        assert_eq!(peer.json("PUT", &stream_path("orders/eu"), "").await.status(), 200);
+        assert_eq!(provisioned(&create(&mut peer, body, Some("a token")).await), (201, Some("noop")));
+        assert_eq!(peer.get(&stream_path("orders/eu")).await.json()["retention_policy"], json!({"age": 604_800}));
         let bad = json!({"stream": "other", "config": {"retention_policy": {"age": 0}}});
         create(&mut peer, bad, None).await.assert_error(422, "invalid");
     }
