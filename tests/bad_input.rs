@@ -388,6 +388,29 @@ async fn s2_stream_config_that_is_none() {
 }
 
 #[tokio::test]
+async fn headers_that_are_not_visible_ascii() {
+    // errors.md §4.2: also where JSON could have been read from it.
+    let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    let read = format!("{}?seq_num=0&count=0", records_path("orders"));
+    for (name, value, method, path) in [
+        ("s2-basin", "my-basin-\u{e9}", "GET", "/v1/streams"),
+        ("s2-request-token", "\u{e9}", "POST", "/v1/streams"),
+        ("s2-format", "\u{e9}", "GET", &*read),
+        ("s2-encryption-key", "\u{e9}", "GET", &*read),
+        ("s2-stream-config", "{\"storage_class\":\"\u{e9}\"}", "GET", &*read),
+        ("last-event-id", "\u{e9}", "GET", &*read),
+    ] {
+        let mut request = basin_request(method, path).header("accept", "text/event-stream");
+        let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        request.headers_mut().unwrap().insert(name, value);
+        let reply = peer.call(request.body(Bytes::new()).unwrap()).await;
+        println!("{name}");
+        reply.assert_error(400, "bad_header");
+    }
+    bystander.still_works().await;
+}
+
+#[tokio::test]
 async fn request_tokens_that_are_too_long() {
     let (_gateway, mut peer, mut bystander) = gateway_with(&[]).await;
     let create = |path: &str, body: &str, token: &str| {
