@@ -26,9 +26,10 @@ use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
+    http::{Events, Version, ask, send},
     peer::{
         BASIN, Peer, Reply, any_request, basin_request, input, record, records_path, session_request, stream_path,
-        until, with_headers,
+        until, with_headers, within,
     },
 };
 
@@ -177,6 +178,12 @@ async fn routes_come_first_and_health_is_for_everybody() {
     assert_eq!(delete(&mut peer, "/v1/basins").await.status(), 405);
     for path in ["/health", "/ping", "/metrics"] {
         assert_eq!(peer.get(path).await.status(), 200, "{path}");
+    }
+    // A browser asks without the token that the page would send; the answer is the same whatever is there.
+    for path in [stream_path("missing"), "/v1/nothing".to_owned()] {
+        let asks = [("origin", "https://app.example.org"), ("access-control-request-method", "GET")];
+        let preflight = ask(&world.gateway, "OPTIONS", &path, &asks, "").await;
+        assert_eq!((preflight.status.as_u16(), preflight.text.as_str()), (200, ""), "{path}");
     }
 }
 
@@ -560,11 +567,16 @@ async fn the_limit_is_that_of_the_full_name() {
 async fn revoking_ends_sessions_and_requests_at_once() {
     // http.md §4, control-plane.md §7.6
     let mut world = World::with(&["orders"]).await;
-    let mut bearer = world.bearer("t", only(&["append", "read", "check-tail"])).await;
+    let token = world.issue(json!({ "id": "t", "scope": only(&["append", "read", "check-tail"]) })).await;
+    let mut bearer = Peer::connect(&world.gateway).await.bearing(&token);
+    let bearing = format!("Bearer {token}");
     let mut other = world.bearer("other", only(&["append"])).await;
     let mut unharmed = other.append_session("orders").await;
     let mut writing = bearer.append_session("orders").await;
     let mut reading = bearer.read_session("orders", "seq_num=0").await;
+    let as_events = [bearing.as_str(), "text/event-stream", BASIN];
+    let as_events: Vec<_> = ["authorization", "accept", "s2-basin"].into_iter().zip(as_events).collect();
+    let events = send(&world.gateway, Version::Http1, "GET", &records_path("orders"), &as_events, "").await;
     writing.send(input(["one"]));
     assert_eq!(writing.expect_acked().await, (0, 1));
     assert_eq!(reading.expect_records(1).await.len(), 1);
@@ -581,6 +593,8 @@ async fn revoking_ends_sessions_and_requests_at_once() {
     };
     assert_eq!(told.status, 401);
     reading.expect_end().await;
+    let last = within(Events::of(events).rest()).await.pop().unwrap();
+    assert!(last.starts_with("event: error\ndata: {\"code\":\"authn\""), "{last}");
     bearer.get(&format!("{}/tail", records_path("orders"))).await.assert_error(401, "authn");
     world.revoke("t").await.assert_error(404, "access_token_not_found");
     world.revoke("never").await.assert_error(404, "access_token_not_found");
