@@ -320,6 +320,11 @@ async fn names_of_streams_that_are_none() {
         peer.json("PUT", &format!("/v1/basins/{name}"), "").await.assert_error(400, "bad_path");
     }
     peer.json("POST", "/v1/basins", r#"{"basin":"short-1"}"#).await.assert_error(400, "bad_json");
+    for id in ["%00", "%ff", "%2e", "..", &"a".repeat(97)] {
+        peer.json("DELETE", &format!("/v1/access-tokens/{id}"), "").await.assert_error(400, "bad_path");
+    }
+    let longest = format!("/v1/access-tokens/{}", "a".repeat(96));
+    peer.json("DELETE", &longest, "").await.assert_error(404, "access_token_not_found");
     bystander.still_works().await;
 }
 
@@ -660,6 +665,7 @@ async fn queries_that_are_wrong() {
     for query in ["limit=-1", "limit=x", "limit=1&limit=1", "prefix=%ff"] {
         peer.get(&format!("/v1/streams?{query}")).await.assert_error(400, "bad_query");
         peer.get(&format!("/v1/basins?{query}")).await.assert_error(400, "bad_query");
+        peer.get(&format!("/v1/access-tokens?{query}")).await.assert_error(400, "bad_query");
     }
     peer.get("/v1/basins?prefix=Not-A-Basin").await.assert_error(400, "bad_query");
     peer.get("/v1/streams?start_after=a%00").await.assert_error(400, "bad_query");

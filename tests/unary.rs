@@ -643,6 +643,32 @@ mod streams {
         let config = peer.get(&path).await.json();
         assert_eq!(config["timestamping"], json!({"mode": "arrival", "uncapped": true}));
         assert_eq!(config["retention_policy"], json!({"infinite": {}}));
+
+        // It is the resolved configurations that are compared.
+        assert_eq!(provisioned(&peer.json("PUT", &path, arrival).await), (200, Some("noop")));
+        let capped = r#"{"default_stream_config":{"timestamping":{"uncapped":false}}}"#;
+        assert_eq!(peer.json("PATCH", &format!("/v1/basins/{BASIN}"), capped).await.status(), 200);
+        assert_eq!(provisioned(&peer.json("PUT", &path, arrival).await), (200, Some("updated")));
+    }
+
+    #[tokio::test]
+    async fn a_stream_keeps_the_cipher_that_it_was_made_with() {
+        // control-plane.md §3.2, §5.2, §5.3
+        let (_gateway, mut peer) = gateway_with(&["before"]).await;
+        let basin = format!("/v1/basins/{BASIN}");
+        for (basins, new, ciphers) in [
+            (r#""aegis-256""#, "during", json!({"before": null, "during": "aegis-256"})),
+            ("null", "after", json!({"before": null, "during": "aegis-256", "after": null})),
+            (r#""aes-256-gcm""#, "last", json!({"during": "aegis-256", "after": null, "last": "aes-256-gcm"})),
+        ] {
+            let config = format!(r#"{{"stream_cipher":{basins}}}"#);
+            assert_eq!(peer.json("PATCH", &basin, config).await.status(), 200);
+            assert_eq!(create(&mut peer, json!({"stream": new}), None).await.status(), 201);
+            for (name, cipher) in ciphers.as_object().unwrap() {
+                let reply = peer.json("PUT", &stream_path(name), r#"{"storage_class":"standard"}"#).await;
+                assert_eq!((reply.status(), &reply.json()["cipher"]), (200, cipher), "{name}");
+            }
+        }
     }
 
     #[tokio::test]
