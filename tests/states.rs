@@ -6,49 +6,16 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use s2s_gateway::store::{CommitSink, MemoryStore, MetaStore, OpenLog, Store, StoreError, StoreFuture};
-use s2s_gateway::types::StreamId;
-use tokio::sync::Semaphore;
 
 use self::support::{
     Gateway, Setup,
+    keeping_store::KeepingStore,
     peer::{BASIN, Peer, basin_request, records_path, session_request, stream_path, within},
 };
 
-/// Memory that lets go of no stream before it is told to.
-struct KeepingStore {
-    memory: MemoryStore,
-    may_delete: Semaphore,
-}
-
-impl Store for KeepingStore {
-    fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
-        self.memory.open(stream, sink)
-    }
-
-    fn delete(&self, stream: StreamId) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let _permit = self.may_delete.acquire().await.expect("it is never closed");
-            self.memory.delete(stream).await
-        })
-    }
-
-    fn meta(&self) -> &dyn MetaStore {
-        self.memory.meta()
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.memory.health()
-    }
-
-    fn close(&self) -> StoreFuture<'_, ()> {
-        self.memory.close()
-    }
-}
-
 /// A gateway on which nothing that is deleted goes before it may.
 async fn gateway() -> (Gateway, Arc<KeepingStore>, Peer) {
-    let store = Arc::new(KeepingStore { memory: MemoryStore::new(1 << 20), may_delete: Semaphore::new(0) });
+    let store = KeepingStore::new();
     let gateway = Setup::default().start_over(store.clone()).await;
     let peer = Peer::connect(&gateway).await;
     (gateway, store, peer)
@@ -155,7 +122,7 @@ async fn a_basin_that_is_being_deleted() {
     }
     answers(&mut peer, "DELETE", &basin_path(), "", done(202)).await;
 
-    store.may_delete.add_permits(1);
+    store.let_go();
     within(async { while listed(&mut peer, "basins", BASIN).await.is_some() {} }).await;
     answers(&mut peer, "DELETE", &basin_path(), "", NO_BASIN).await;
     basin_answers(&mut peer, [done(201), done(200), NO_BASIN, NO_BASIN]).await;
@@ -186,7 +153,7 @@ async fn a_stream_that_is_being_deleted() {
     assert!(listed(&mut peer, "streams", "orders").await.unwrap()["deleted_at"].is_string());
     answers(&mut peer, "DELETE", &stream_path("orders"), "", done(202)).await;
 
-    store.may_delete.add_permits(1);
+    store.let_go();
     within(async { while listed(&mut peer, "streams", "orders").await.is_some() {} }).await;
     data_plane_refuses(&mut peer, NO_STREAM).await;
     stream_answers(&mut peer, [done(201), done(200), NO_STREAM, NO_STREAM]).await;
