@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod http1;
+pub mod keeping_store;
 pub mod late_store;
 pub mod peer;
 pub mod process;
