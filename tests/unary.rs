@@ -328,6 +328,30 @@ mod records {
     }
 
     #[tokio::test]
+    async fn a_long_poll_is_one_response_however_much_is_appended_at_once() {
+        // data-plane.md §7.5, §7.8: several batches become durable in one commit.
+        for (batch, most) in [(vec![vec![]; 600], 1000), (vec![vec![b'x'; 400_000]; 2], 2)] {
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let path = format!("{}?wait=60", records_path("orders"));
+            let poll = peer.open(basin_request("GET", &path).body(()).unwrap(), true).await;
+            peer.ping().await;
+            let mut writer = peer.append_session("orders").await;
+            for _ in 0..3 {
+                writer.send(input(&batch));
+            }
+            until(|| store.held() == 3).await;
+            store.release();
+            let batch = poll.answered().await.reply().await.json();
+            let found = numbers(&batch);
+            assert!(!found.is_empty() && found.len() <= most, "{} records", found.len());
+            assert!(batch["tail"]["seq_num"].as_u64() > found.last().copied(), "{}", batch["tail"]);
+        }
+    }
+
+    #[tokio::test]
     async fn a_long_poll_does_not_wait_when_there_are_records() {
         let (_gateway, mut peer) = gateway_with(&["orders"]).await;
         append(&mut peer, "orders", json!({"records": [{}]})).await;

@@ -33,7 +33,7 @@ use crate::{
     memory::Share,
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
-    types::{Batch, BatchSlice, ConnectionId, Position, ReadBounds, ReadRequest, SeqNum, StreamId},
+    types::{Batch, BatchSlice, ConnectionId, Position, ReadRequest, SeqNum, StreamId},
     usage::ReadMeter,
 };
 
@@ -48,7 +48,8 @@ pub struct ReadSession {
     /// The record that comes next.
     next: SeqNum,
     remaining: Remaining,
-    bounds: ReadBounds,
+    /// Whether nothing bounds it.
+    is_unlimited: bool,
     cut: PageCut,
     portion: Portion,
     clock: FollowClock,
@@ -146,7 +147,7 @@ impl ReadSession {
             undecryptable: None,
             next: start.unwrap_or_default(),
             remaining: plan.limits(),
-            bounds: request.bounds,
+            is_unlimited: plan.is_unlimited(),
             portion: Portion::of(memory),
             cut,
             clock: FollowClock::new(plan.wait()),
@@ -424,7 +425,7 @@ impl ReadSession {
     /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,
     /// and a reader of ciphertext shares nothing.
     fn takes_whole(&self) -> bool {
-        self.cipher.is_none() && self.bounds.is_unlimited()
+        self.cipher.is_none() && self.is_unlimited
     }
 
     /// Delivers whole batches as they are.
