@@ -607,7 +607,7 @@ async fn queries_that_are_wrong() {
 
 #[tokio::test]
 async fn of_several_errors_the_first_in_order_is_told() {
-    // errors.md §4.4: basin, path, query, other headers, body, existence.
+    // errors.md §4.4: basin, path, query, other headers, body, parameters that contradict each other, existence.
     let (_gateway, mut peer, mut bystander) = gateway_with(&[]).await;
     let path = "/v1/streams/%00/records?seq_num=x";
     let all_wrong = any_request("GET", path).header("content-type", "s2s/proto").header("s2-stream-config", "{");
@@ -621,6 +621,23 @@ async fn of_several_errors_the_first_in_order_is_told() {
     peer.json("POST", &records_path("missing"), "{").await.assert_error(400, "bad_json");
     peer.json("POST", &records_path("missing"), r#"{"records":[]}"#).await.assert_error(422, "invalid");
     refused(&mut peer, session_request("GET", path), 404, "stream_not_found").await;
+    for query in ["seq_num=0&tail_offset=0", "timestamp=6&until=6"] {
+        let reads = [
+            session_request("GET", &format!("/v1/streams/missing/records?{query}")),
+            session_request("POST", &format!("/v1/streams/missing/session?mode=read&{query}")),
+            basin_request("GET", &format!("/v1/streams/missing/records?{query}")).body(()).unwrap(),
+        ];
+        let events = with_headers(reads[2].clone(), &[("accept", "text/event-stream")]);
+        let bad_id = with_headers(events.clone(), &[("last-event-id", "abc")]);
+        refused(&mut peer, bad_id, 400, "bad_header").await;
+        let bad_format = with_headers(reads[2].clone(), &[("s2-format", "utf8")]);
+        refused(&mut peer, bad_format, 400, "bad_header").await;
+        for read in reads.into_iter().chain([events]) {
+            refused(&mut peer, with_headers(read.clone(), config), 400, "bad_header").await;
+            refused(&mut peer, with_headers(read.clone(), &[("s2-encryption-key", "")]), 400, "bad_header").await;
+            refused(&mut peer, read, 422, "invalid").await;
+        }
+    }
     bystander.still_works().await;
 }
 
