@@ -388,6 +388,31 @@ async fn s2_stream_config_that_is_none() {
 }
 
 #[tokio::test]
+async fn headers_that_are_not_ascii() {
+    // errors.md §4.2
+    let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    let event_stream = ("accept", "text/event-stream");
+    for (name, value) in [
+        ("s2-stream-config", "{\"storage_class\":\"é\"}"),
+        ("s2-encryption-key", "é"),
+        ("s2-format", "é"),
+        ("last-event-id", "é"),
+    ] {
+        let looks_at_it: Vec<_> = match name {
+            "s2-format" => data_plane_requests("orders").drain(4..6).collect(),
+            "last-event-id" => vec![with_headers(data_plane_requests("orders").remove(5), &[event_stream])],
+            _ => data_plane_requests("orders").drain(..6).collect(),
+        };
+        for mut request in looks_at_it {
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().insert(name, value);
+            refused(&mut peer, request, 400, "bad_header").await;
+        }
+    }
+    bystander.still_works().await;
+}
+
+#[tokio::test]
 async fn request_tokens_that_are_too_long() {
     let (_gateway, mut peer, mut bystander) = gateway_with(&[]).await;
     let create = |path: &str, body: &str, token: &str| {
