@@ -562,6 +562,34 @@ async fn a_wait_ends_the_session_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
+    // s2s.md §7.4
+    let world = World::new().await;
+    let request = ReadRequest { wait: Some(Duration::from_secs(10)), ..from_the_start() };
+    let mut reader = world.reader(request).await;
+    assert!(is_heartbeat(peek(&mut reader), 0));
+    tokio::time::advance(Duration::from_secs(8)).await;
+    // Far more than the ring keeps: it has to go to the log.
+    for _ in 0..12 {
+        world.append(testing::uniform_input(10, 100_000)).await;
+    }
+    loop {
+        match peek(&mut reader) {
+            Poll::Ready(Some(Ok(ReadEvent::Heartbeat(_)))) => break,
+            Poll::Ready(Some(Ok(_))) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(world.store.reads.load(Ordering::Relaxed) > 0);
+    let began = tokio::time::Instant::now();
+    while let Some(event) = reader.next().await {
+        assert!(matches!(event, Ok(ReadEvent::Heartbeat(_))));
+    }
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(10) && waited < Duration::from_millis(10_100), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_poll_returns_with_the_first_batch_or_empty() {
     let world = World::new().await;
     let request = ReadRequest { wait: Some(Duration::from_secs(60)), ..Default::default() };
