@@ -614,6 +614,11 @@ async fn a_deleted_stream_ends_its_sessions_and_acks_what_it_accepted() {
     put(&mut writer, &one("a"));
     world.streams.delete_stream(&basin(), &orders()).await.unwrap();
     assert!(matches!(peek(&mut reader), Poll::Ready(Some(Err(Failure::StreamDeletionPending)))));
+    for access in [Access::Append, Access::Read, Access::CheckTail] {
+        // data-plane.md §12: nor is another one made in its place.
+        let refused = world.streams.stream(&basin(), &orders(), access, None, None).await;
+        assert_eq!(refused.err(), Some(Failure::StreamDeletionPending), "{access:?}");
+    }
     put(&mut writer, &one("b"));
     assert!(ack(&mut writer).is_pending());
     world.store.release();
