@@ -328,6 +328,9 @@ async fn the_short_form_without_a_stream() {
     // s2s.md §1.1
     let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
     refused(&mut peer, session_request("POST", "/session"), 400, "bad_header").await;
+    let mut without_basin = with_headers(session_request("POST", "/session"), &[("s2-stream", "orders")]);
+    without_basin.headers_mut().remove("s2-basin");
+    refused(&mut peer, without_basin, 400, "bad_header").await;
     for name in ["", ".", "%ff", "%00"] {
         let request = with_headers(session_request("POST", "/session"), &[("s2-stream", name)]);
         refused(&mut peer, request, 400, "bad_header").await;
@@ -366,6 +369,10 @@ async fn s2_format_that_is_unknown() {
         .header("accept", "application/protobuf")
         .header("s2-format", "utf8");
     assert_eq!(peer.call(protobuf.body(message(["x"])).unwrap()).await.status(), 200);
+    let protobuf = basin_request("GET", &format!("{}?seq_num=0", records_path("orders")))
+        .header("accept", "application/protobuf")
+        .header("s2-format", "utf8");
+    assert_eq!(peer.call(protobuf.body(Bytes::new()).unwrap()).await.status(), 200);
     bystander.still_works().await;
 }
 
@@ -384,6 +391,10 @@ async fn s2_stream_config_that_is_none() {
         }
     }
     peer.get(&stream_path("missing")).await.assert_error(404, "stream_not_found");
+    // data-plane.md §9: who checks the tail is not asked how to make a stream, or for a key.
+    let tail = basin_request("GET", &format!("{}/tail", records_path("missing"))).header("s2-stream-config", "{");
+    let tail = tail.header("s2-encryption-key", "").body(Bytes::new()).unwrap();
+    assert_eq!(peer.call(tail).await.status(), 200);
     bystander.still_works().await;
 }
 

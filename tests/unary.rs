@@ -717,6 +717,7 @@ mod streams {
             ("GET", "/v1/streams/missing"),
             ("DELETE", "/v1/streams/missing"),
             ("GET", "/v1/streams/missing/records?seq_num=0"),
+            ("GET", "/v1/streams/missing/records?count=0"),
             ("GET", "/v1/streams/missing/records/tail"),
         ] {
             peer.json(method, path, "").await.assert_error(404, "stream_not_found");
