@@ -117,6 +117,19 @@ mod appending {
     }
 
     #[tokio::test]
+    async fn headers_of_other_forms_are_not_looked_at() {
+        // s2s.md §1.1
+        let (_gateway, mut peer) = gateway_with(&["orders"]).await;
+        let headers = &[("s2-format", "utf8"), ("last-event-id", "abc"), ("accept", "text/event-stream")];
+        let mut writer = peer.append_session_with("orders", headers).await;
+        writer.send(input(["x"]));
+        assert_eq!(writer.expect_acked().await, (0, 1));
+        let mut reader = peer.read_session_with("orders", "seq_num=0&count=1", headers).await;
+        assert_eq!(reader.expect_records(1).await, [(0, Bytes::from("x"))]);
+        reader.expect_end().await;
+    }
+
+    #[tokio::test]
     async fn names_are_percent_encoded_utf8() {
         let names = ["orders/eu", "a b", "日本/😀", "100%", "a+b?c#d", "..."];
         let (_gateway, mut peer) = gateway_with(&names).await;
@@ -478,6 +491,35 @@ mod reading {
     }
 
     #[tokio::test]
+    async fn times_and_sizes_bound_what_is_followed() {
+        // data-plane.md §7.4: by what is appended, not by the time of day, and also before its first record.
+        let (_gateway, mut peer) = gateway_with(&[]).await;
+        let uncapped = r#"{"timestamping":{"uncapped":true}}"#;
+        peer.json("PUT", &stream_path("orders"), uncapped).await;
+        let append = async |peer: &mut Peer, records: &str| {
+            let reply = peer.json("POST", &records_path("orders"), format!(r#"{{"records":[{records}]}}"#)).await;
+            assert_eq!(reply.status(), 200, "{reply:?}");
+        };
+        append(&mut peer, r#"{"timestamp":100,"body":"0"}"#).await;
+        let mut readers = Vec::new();
+        for (bound, expected) in [("until=300", &[1][..]), ("until=200", &[]), ("bytes=17", &[]), ("bytes=18", &[1])] {
+            let mut reader = peer.read_session("orders", &format!("seq_num=0&wait=60&{bound}")).await;
+            assert_eq!(numbers(&reader.expect_batch().await), [0]);
+            assert_eq!(reader.expect_heartbeat().await, 1);
+            readers.push((reader, bound, expected));
+        }
+        append(&mut peer, r#"{"timestamp":200,"body":"1"},{"timestamp":300,"body":"2"}"#).await;
+        for (mut reader, bound, expected) in readers {
+            println!("{bound}");
+            if !expected.is_empty() {
+                let batch = reader.expect_batch().await;
+                assert_eq!((&numbers(&batch)[..], batch.tail.unwrap().seq_num.get()), (expected, 3));
+            }
+            reader.expect_end().await;
+        }
+    }
+
+    #[tokio::test]
     async fn starts_out_of_range_are_refused_before_the_session() {
         // data-plane.md §7.3
         let (_gateway, mut peer) = gateway_with(&["orders", "empty"]).await;
@@ -786,6 +828,33 @@ mod making_streams {
         assert_eq!(peer.tail("by-check-tail").await, 0);
         for stream in ["by-unary", "by-check-tail"] {
             assert_eq!(peer.get(&stream_path(stream)).await.status(), 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_of_any_form_says_how_its_stream_is_made() {
+        // data-plane.md §10
+        let gateway = Gateway::start().await;
+        let mut peer = Peer::connect(&gateway).await;
+        let both = r#"{"config":{"create_stream_on_append":true,"create_stream_on_read":true}}"#;
+        assert_eq!(peer.json("PUT", &format!("/v1/basins/{BASIN}"), both).await.status(), 201);
+        let config = &[("s2-stream-config", r#"{"retention_policy":{"age":99}}"#)];
+        for (stream, method, header, status) in [
+            ("unary append", "POST", ("content-type", "application/json"), 200),
+            ("unary read", "GET", ("accept", "application/protobuf"), 416),
+            ("events", "GET", ("accept", "text/event-stream"), 200),
+            ("append session", "POST", ("content-type", "s2s/proto"), 200),
+            ("read session", "GET", ("content-type", "s2s/proto"), 200),
+        ] {
+            let request = basin_request(method, &records_path(stream)).header(header.0, header.1).body(()).unwrap();
+            let mut opening = peer.open(with_headers(request, config), method == "GET").await;
+            if method == "POST" {
+                let body = if header.1 == "s2s/proto" { "" } else { r#"{"records":[{}]}"# };
+                opening.sending.send_data(body.into(), true).unwrap();
+            }
+            assert_eq!(opening.answered().await.head.status, status, "{stream}");
+            let made = peer.get(&stream_path(stream)).await.json();
+            assert_eq!(made["retention_policy"]["age"], 99, "{stream}");
         }
     }
 
