@@ -472,21 +472,28 @@ mod reading {
     #[tokio::test]
     async fn a_bound_cuts_what_is_followed() {
         // data-plane.md §7.4: the prefix that is allowed, with the tail after the whole batch, then the end.
-        let (_gateway, mut peer) = gateway_with(&["orders"]).await;
-        append(&mut peer, "orders", &["0"]).await;
-        let mut by_count = peer.read_session("orders", "seq_num=0&count=3&wait=60").await;
-        let mut by_bytes = peer.read_session("orders", "seq_num=0&bytes=30&wait=60").await;
-        for reader in [&mut by_count, &mut by_bytes] {
-            assert_eq!(numbers(&reader.expect_batch().await), [0]);
-            assert_eq!(reader.expect_heartbeat().await, 1);
-        }
-        let mut writer = peer.append_session("orders").await;
-        writer.send(input(["1", "2", "3", "4"]));
-        writer.expect_ack().await;
-        for reader in [&mut by_count, &mut by_bytes] {
-            let batch = reader.expect_batch().await;
-            assert_eq!((numbers(&batch), batch.tail.unwrap().seq_num.get()), (vec![1, 2], 5));
-            reader.expect_end().await;
+        let (_gateway, mut peer) = gateway_with(&["small", "large"]).await;
+        for (stream, body, bytes) in [("small", 1, 30), ("large", 20_000, 9 + 2 * 20_008 + 10)] {
+            append(&mut peer, stream, &["0"]).await;
+            let mut readers = Vec::new();
+            for coding in ["identity", "gzip", "zstd"] {
+                for bound in ["count=3".to_owned(), format!("bytes={bytes}")] {
+                    let query = format!("seq_num=0&wait=60&{bound}");
+                    let mut reader = peer.read_session_with(stream, &query, &[("accept-encoding", coding)]).await;
+                    assert_eq!(numbers(&reader.expect_batch().await), [0]);
+                    assert_eq!(reader.expect_heartbeat().await, 1);
+                    readers.push((reader, coding));
+                }
+            }
+            let mut writer = peer.append_session(stream).await;
+            writer.send(input(vec![vec![b'x'; body]; 4]));
+            writer.expect_ack().await;
+            for (mut reader, coding) in readers {
+                let batch = reader.expect_batch().await;
+                let tail = batch.tail.map(|tail| tail.seq_num.get());
+                assert_eq!((numbers(&batch), tail), (vec![1, 2], Some(5)), "{stream}, {coding}");
+                reader.expect_end().await;
+            }
         }
     }
 

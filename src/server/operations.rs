@@ -356,7 +356,7 @@ impl Gateway {
 
 fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     match event {
-        Some(ReadEvent::Records { slices, tail }) => (slices, Some(tail)),
+        Some(ReadEvent::Records { slices, tail, .. }) => (slices, Some(tail)),
         Some(ReadEvent::Followed(batches)) => {
             (batches.iter().map(|batch| batch.whole()).collect(), Some(batches.last().end()))
         }

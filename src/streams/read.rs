@@ -95,12 +95,23 @@ pub enum ReadEvent {
         slices: Vec<BatchSlice>,
         /// The durable tail, as last seen.
         tail: Position,
+        /// What the session was doing.
+        stage: Stage,
     },
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
     Followed(Followed),
     /// No records: the reader is at the tail.
     Heartbeat(Position),
+}
+
+/// What a session was doing when it was given records (`s2s.md` §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It read what had been there.
+    CatchingUp,
+    /// It heard of what was appended.
+    Following,
 }
 
 impl ReadEvent {
@@ -181,9 +192,9 @@ impl ReadSession {
         ready!(self.portion.poll_sent(cx));
         let stored = ready!(self.poll_stored(cx, now));
         Poll::Ready(match (&self.cipher, stored) {
-            (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail }))) => {
+            (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail, stage }))) => {
                 let opened = decrypt(cipher, &slices);
-                Some(self.decrypted(opened, tail))
+                Some(self.decrypted(opened, tail, stage))
             }
             (_, stored) => stored,
         })
@@ -236,7 +247,7 @@ impl ReadSession {
     }
 
     /// Delivers what could be decrypted; the record that could not ends the session, right away or after those before it.
-    fn decrypted(&mut self, opened: Decrypted, tail: Position) -> Result<ReadEvent, Failure> {
+    fn decrypted(&mut self, opened: Decrypted, tail: Position, stage: Stage) -> Result<ReadEvent, Failure> {
         if let Some(failed) = opened.failure {
             self.state = State::Done;
             match opened.slices.is_empty() {
@@ -244,7 +255,7 @@ impl ReadSession {
                 false => self.undecryptable = Some(failed),
             }
         }
-        Ok(ReadEvent::Records { slices: opened.slices, tail })
+        Ok(ReadEvent::Records { slices: opened.slices, tail, stage })
     }
 
     /// The failure that comes after the records that were just delivered, if one does.
@@ -374,7 +385,7 @@ impl ReadSession {
         match page.slices.is_empty() {
             true if page.progress == Progress::Done => Some(CatchUp::BoundMet),
             true => None,
-            false => Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail })),
+            false => Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail, stage: Stage::CatchingUp })),
         }
     }
 
@@ -454,7 +465,7 @@ impl ReadSession {
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
-        (!page.slices.is_empty()).then_some(ReadEvent::Records { slices: page.slices, tail })
+        (!page.slices.is_empty()).then_some(ReadEvent::Records { slices: page.slices, tail, stage: Stage::Following })
     }
 }
 

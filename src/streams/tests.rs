@@ -375,7 +375,7 @@ async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
     put(&mut world.writer().await, &one("b"));
     world.store.land();
     let mut reader = world.reader(from_the_start()).await;
-    let Some(Ok(ReadEvent::Records { slices, tail })) = reader.next().await else { panic!() };
+    let Some(Ok(ReadEvent::Records { slices, tail, .. })) = reader.next().await else { panic!() };
     assert_eq!(slices.last().map(|slice| slice.end_seq_num()), Some(tail.seq_num));
     assert_eq!(world.stream().await.check_tail().unwrap(), tail);
 }
