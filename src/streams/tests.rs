@@ -562,31 +562,31 @@ async fn a_wait_ends_the_session_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
+async fn records_restart_the_wait_at_the_tail_and_on_the_way_back_to_it() {
     // s2s.md §7.4
-    let world = World::new().await;
-    let request = ReadRequest { wait: Some(Duration::from_secs(10)), ..from_the_start() };
-    let mut reader = world.reader(request).await;
-    assert!(is_heartbeat(peek(&mut reader), 0));
-    tokio::time::advance(Duration::from_secs(8)).await;
-    // Far more than the ring keeps: it has to go to the log.
-    for _ in 0..12 {
-        world.append(testing::uniform_input(10, 100_000)).await;
-    }
-    loop {
-        match peek(&mut reader) {
-            Poll::Ready(Some(Ok(ReadEvent::Heartbeat(_)))) => break,
-            Poll::Ready(Some(Ok(_))) => {}
-            other => panic!("{other:?}"),
+    let bounded = ReadBounds { count: Some(1000), ..Default::default() };
+    for (bounds, batches) in [(ReadBounds::default(), 1), (bounded, 1), (ReadBounds::default(), 12), (bounded, 12)] {
+        let world = World::new().await;
+        let request = ReadRequest { bounds, wait: Some(Duration::from_secs(10)), ..from_the_start() };
+        let mut reader = world.reader(request).await;
+        assert!(is_heartbeat(peek(&mut reader), 0));
+        tokio::time::advance(Duration::from_secs(8)).await;
+        for _ in 0..batches {
+            world.append(testing::uniform_input(10, 100_000)).await;
         }
+        while let Poll::Ready(event) = peek(&mut reader) {
+            assert!(event.is_some_and(|event| event.is_ok()), "{batches}");
+        }
+        // Twelve are far more than the ring keeps: it has to go to the log.
+        assert_eq!(world.store.reads.load(Ordering::Relaxed) > 0, batches > 1);
+        let began = tokio::time::Instant::now();
+        while let Some(event) = reader.next().await {
+            assert!(matches!(event, Ok(ReadEvent::Heartbeat(_))));
+        }
+        let waited = began.elapsed();
+        let in_time = Duration::from_secs(10)..Duration::from_millis(10_100);
+        assert!(in_time.contains(&waited), "{waited:?} after {batches}, {bounds:?}");
     }
-    assert!(world.store.reads.load(Ordering::Relaxed) > 0);
-    let began = tokio::time::Instant::now();
-    while let Some(event) = reader.next().await {
-        assert!(matches!(event, Ok(ReadEvent::Heartbeat(_))));
-    }
-    let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(10) && waited < Duration::from_millis(10_100), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
