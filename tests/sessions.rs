@@ -380,7 +380,7 @@ mod reading {
         let caught_up = reader.expect_batch().await;
         assert_eq!(numbers(&caught_up), [1, 2]);
         assert_eq!(caught_up.tail.unwrap().seq_num.get(), 3, "clients tell from it that they caught up");
-        assert_eq!(reader.expect_heartbeat().await, 3);
+        assert_eq!(reader.expect_batch().await, ReadBatch { records: Vec::new(), tail: caught_up.tail });
 
         let mut writer = peer.append_session("orders").await;
         for n in 3..20 {
@@ -874,6 +874,33 @@ mod making_streams {
         writer.send(input_if(["x"], Some(5), None));
         assert_eq!(writer.expect_terminal().await, (412, json!({"seq_num_mismatch": 0})));
         assert_eq!(peer.get(&stream_path("orders")).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_breaks_a_rule_makes_no_stream() {
+        // data-plane.md §10, §7.1
+        let gateway = Gateway::start().await;
+        let mut peer = Peer::connect(&gateway).await;
+        let both = r#"{"config":{"create_stream_on_append":true,"create_stream_on_read":true}}"#;
+        assert_eq!(peer.json("PUT", &format!("/v1/basins/{BASIN}"), both).await.status(), 201);
+        let records = records_path("orders");
+        for (body, status, code) in [
+            ("{", 400, "bad_json"),
+            (r#"{"records":[]}"#, 422, "invalid"),
+            (r#"{"records":[{"headers":[["","compact"]]}]}"#, 422, "invalid"),
+        ] {
+            peer.json("POST", &records, body).await.assert_error(status, code);
+        }
+        for (query, status, code) in [
+            ("count=x", 400, "bad_query"),
+            ("timestamp=5&until=5", 422, "invalid"),
+            ("seq_num=0&timestamp=0", 422, "invalid"),
+        ] {
+            peer.get(&format!("{records}?{query}")).await.assert_error(status, code);
+            let session = session_request("GET", &format!("{records}?{query}"));
+            peer.open(session, true).await.answered().await.reply().await.assert_error(status, code);
+        }
+        peer.get(&stream_path("orders")).await.assert_error(404, "stream_not_found");
     }
 
     #[tokio::test]
