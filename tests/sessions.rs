@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
@@ -15,9 +19,10 @@ use serde_json::json;
 
 use self::support::{
     Gateway, Setup,
+    late_store::LateStore,
     peer::{
         BASIN, Peer, any_request, basin_request, frame, input, input_if, message, record, records_path,
-        session_request, stream_path, with_headers, within,
+        session_request, stream_path, until, with_headers, within,
     },
 };
 
@@ -285,6 +290,53 @@ mod appending {
         assert_eq!(session.expect_terminal().await, (412, json!({"seq_num_mismatch": 2})));
         assert_eq!(peer.tail("orders").await, 2, "the third is not applied");
         append(&mut peer, "orders", &["another session's"]).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_what_came_before_it_is_durable() {
+        // s2s.md §6.4, §6.5; data-plane.md §3.2
+        let whole = input(["whole"]);
+        for (what, sent, expected) in [
+            ("a frame that is none", Bytes::from_static(&[0, 0, 0]), Some(400)),
+            ("no records", input([""; 0]), Some(422)),
+            ("another number", input_if(["x"], Some(0), None), Some(412)),
+            ("another token", input_if(["x"], None, Some("w1")), Some(412)),
+            ("half a frame, and the end", whole.slice(..5), Some(400)),
+            ("the end", Bytes::new(), None),
+        ] {
+            println!("{what}");
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let mut session = peer.append_session("orders").await;
+            session.send(whole.clone());
+            session.send(sent);
+            if what.ends_with("the end") {
+                session.end();
+            }
+            until(|| store.held() == 1).await;
+            let unary = basin_request("POST", &records_path("orders")).header("content-type", "application/json");
+            let mut unary = peer.open(unary.body(()).unwrap(), false).await;
+            unary.sending.send_data(r#"{"records":[{}],"match_seq_num":0}"#.into(), true).unwrap();
+            for _ in 0..5 {
+                peer.ping().await;
+            }
+            assert!(is_silent(session.next_frame()) && is_silent(&mut unary.response));
+            store.release();
+            assert_eq!(session.expect_acked().await, (0, 1));
+            match expected {
+                Some(status) => assert_eq!(session.expect_terminal().await.0, status),
+                None => session.expect_end().await,
+            }
+            let reply = unary.answered().await.reply().await;
+            assert_eq!((reply.status(), reply.json()), (412, json!({"seq_num_mismatch": 1})));
+        }
+    }
+
+    /// Whether nothing has come of `what` so far.
+    fn is_silent(what: impl Future) -> bool {
+        pin!(what).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     #[tokio::test]
