@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::Request;
 use s2s_gateway::{
     server::BasinHost,
+    store::StoreError,
     types::Compression,
     wire::{Advice, COMPRESSION_THRESHOLD, Frame, ReadBatch, message_frame},
 };
@@ -772,6 +773,45 @@ mod reading {
         writer.expect_failure(409, "stream_deletion_pending").await;
         append(&mut peer, "others", &["lives on"]).await;
         assert_eq!(other.expect_records(1).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_ends_everything_on_its_streams() {
+        // s2s.md §6.4, §7.5; errors.md §6
+        let failed = || "the disk is gone".into();
+        for (error, status, code) in
+            [(StoreError::Unknown(failed()), 500, "storage"), (StoreError::Closed(failed()), 503, "unavailable")]
+        {
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let mut writer = peer.append_session("orders").await;
+            writer.send(input(["kept"]));
+            until(|| store.held() == 1).await;
+            store.release();
+            assert_eq!(writer.expect_acked().await, (0, 1));
+            let mut reader = peer.read_session("orders", "").await;
+            assert_eq!(reader.expect_heartbeat().await, 1);
+            let at_tail = records_path("orders");
+            let long_poll = basin_request("GET", &format!("{at_tail}?wait=60")).body(()).unwrap();
+            let long_poll = peer.open(long_poll, true).await;
+            let events = basin_request("GET", &at_tail).header("accept", "text/event-stream").body(()).unwrap();
+            let events = peer.open(events, true).await.granted().await;
+            peer.ping().await;
+
+            writer.send(input(["lost"]));
+            until(|| store.held() == 1).await;
+            store.fail(&error);
+            writer.expect_failure(status, code).await;
+            reader.expect_failure(status, code).await;
+            long_poll.answered().await.reply().await.assert_error(status, code);
+            let events = String::from_utf8(events.reply().await.body.to_vec()).unwrap();
+            let last = events.split_terminator("\n\n").last().unwrap();
+            assert!(last.starts_with(&format!("event: error\ndata: {{\"code\":\"{code}\",")), "{events}");
+            // Whoever comes next finds what was durable.
+            assert_eq!(peer.tail("orders").await, 1);
+        }
     }
 
     #[tokio::test]
