@@ -1,8 +1,8 @@
 //! Compressed frames of catch-up pages, kept for a while for the readers that come next. Knows no session.
 //!
 //! What a stream has at a number never changes, so a page is known by its stream and its first and last number; a frame
-//! made of it is right as long as anyone asks. A page that ends at the tail says so, and is another one when the stream
-//! has grown. Pages of streams with a cipher never come here.
+//! made of it is right as long as anyone asks. A page that tells of the tail is another one when the stream has grown.
+//! Pages of streams with a cipher never come here.
 //!
 //! Bounded by [`LIMIT`]; what is older than [`KEPT_FOR`] goes, so that a gateway whose readers have all caught up
 //! keeps nothing.
@@ -32,7 +32,7 @@ pub(super) struct PageKey {
     pub(super) first: SeqNum,
     /// The number after its last record.
     pub(super) end: SeqNum,
-    /// The tail, if it ends there.
+    /// The tail, if it is told.
     pub(super) tail: Option<Position>,
     /// How.
     pub(super) compression: Compression,

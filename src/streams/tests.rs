@@ -375,7 +375,7 @@ async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
     put(&mut world.writer().await, &one("b"));
     world.store.land();
     let mut reader = world.reader(from_the_start()).await;
-    let Some(Ok(ReadEvent::Records { slices, tail })) = reader.next().await else { panic!() };
+    let Some(Ok(ReadEvent::Records { slices, tail, .. })) = reader.next().await else { panic!() };
     assert_eq!(slices.last().map(|slice| slice.end_seq_num()), Some(tail.seq_num));
     assert_eq!(world.stream().await.check_tail().unwrap(), tail);
 }
@@ -562,6 +562,34 @@ async fn a_wait_ends_the_session_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn records_restart_the_wait_at_the_tail_and_on_the_way_back_to_it() {
+    // s2s.md §7.4
+    let bounded = ReadBounds { count: Some(1000), ..Default::default() };
+    for (bounds, batches) in [(ReadBounds::default(), 1), (bounded, 1), (ReadBounds::default(), 12), (bounded, 12)] {
+        let world = World::new().await;
+        let request = ReadRequest { bounds, wait: Some(Duration::from_secs(10)), ..from_the_start() };
+        let mut reader = world.reader(request).await;
+        assert!(is_heartbeat(peek(&mut reader), 0));
+        tokio::time::advance(Duration::from_secs(8)).await;
+        for _ in 0..batches {
+            world.append(testing::uniform_input(10, 100_000)).await;
+        }
+        while let Poll::Ready(event) = peek(&mut reader) {
+            assert!(event.is_some_and(|event| event.is_ok()), "{batches}");
+        }
+        // Twelve are far more than the ring keeps: it has to go to the log.
+        assert_eq!(world.store.reads.load(Ordering::Relaxed) > 0, batches > 1);
+        let began = tokio::time::Instant::now();
+        while let Some(event) = reader.next().await {
+            assert!(matches!(event, Ok(ReadEvent::Heartbeat(_))));
+        }
+        let waited = began.elapsed();
+        let in_time = Duration::from_secs(10)..Duration::from_millis(10_100);
+        assert!(in_time.contains(&waited), "{waited:?} after {batches}, {bounds:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_poll_returns_with_the_first_batch_or_empty() {
     let world = World::new().await;
     let request = ReadRequest { wait: Some(Duration::from_secs(60)), ..Default::default() };
@@ -586,6 +614,11 @@ async fn a_deleted_stream_ends_its_sessions_and_acks_what_it_accepted() {
     put(&mut writer, &one("a"));
     world.streams.delete_stream(&basin(), &orders()).await.unwrap();
     assert!(matches!(peek(&mut reader), Poll::Ready(Some(Err(Failure::StreamDeletionPending)))));
+    for access in [Access::Append, Access::Read, Access::CheckTail] {
+        // data-plane.md §12: nor is another one made in its place.
+        let refused = world.streams.stream(&basin(), &orders(), access, None, None).await;
+        assert_eq!(refused.err(), Some(Failure::StreamDeletionPending), "{access:?}");
+    }
     put(&mut writer, &one("b"));
     assert!(ack(&mut writer).is_pending());
     world.store.release();

@@ -111,7 +111,7 @@ async fn what_followers_share_is_never_in_clear() {
     }
     world.append_with(&key, testing::input(&[("secret a", None), ("secret b", None)])).await;
     let opened = readers.each_mut().map(|reader| match peek(reader) {
-        Poll::Ready(Some(Ok(ReadEvent::Records { slices, tail }))) => {
+        Poll::Ready(Some(Ok(ReadEvent::Records { slices, tail, .. }))) => {
             assert_eq!(tail.seq_num, SeqNum::new(2));
             assert!(contains(&slices[0].bytes(), b"secret a"));
             slices[0].bytes()
