@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     clock,
-    memory::{Held, Share},
+    memory::{Held, Share, let_go_of_room},
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
@@ -120,6 +120,12 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
 
     pub(super) fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// Inputs of which it could note when they came in without taking more memory.
+    #[cfg(test)]
+    pub(super) fn room_for_times(&self) -> usize {
+        self.came_in.capacity()
     }
 }
 
@@ -322,6 +328,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
         }
         if acks > 0 {
             self.telemetry.sent(acks, out.len());
+            let_go_of_room(&mut self.came_in);
         }
     }
 }

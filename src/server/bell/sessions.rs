@@ -500,6 +500,18 @@ async fn a_writer_hears_what_comes_in_and_is_otherwise_left_alone() {
 }
 
 #[tokio::test]
+async fn a_writer_that_was_told_everything_keeps_little() {
+    let world = World::new().await;
+    let (mut writer, request) = world.writer().await;
+    for _ in 0..10_000 {
+        request.came(Some(frame("")));
+    }
+    while writer.poll().is_ready() {}
+    let session = &writer.belled.session.session;
+    assert!(session.room_for_times() < 1000, "{}", session.room_for_times());
+}
+
+#[tokio::test]
 async fn a_writer_hears_of_every_end() {
     for end in [End::TokenRevoked, End::ServerStops] {
         for left in LEFT {
