@@ -43,8 +43,9 @@ use crate::{
 /// unread, little enough for thousands of sessions.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Metered bytes admitted before the acks collected so far are sent: on a fast link more input is always there, and the
-/// client waits for its acks.
+/// Bytes of batches admitted before the acks collected so far are sent and others have their turn: on a fast link more
+/// input is always there. As they are in memory, where the smallest take some hundred bytes: inputs of a few bytes each
+/// would be tens of thousands otherwise, and a tenth of a second for everybody else.
 const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
 /// Bytes that a session may have received and not yet admitted without being counted: an idle session has none, and
@@ -189,7 +190,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
                     self.read_ahead(cx);
                     return Intake::Waits;
                 }
-                admitted += input.batch.metered();
+                admitted += input.batch.sequenced_memory();
                 self.waiting = None;
                 continue;
             }

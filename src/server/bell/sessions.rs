@@ -538,19 +538,41 @@ async fn a_writer_with_more_than_a_chunk_admits_goes_on_by_itself() {
     for _ in 0..6 {
         request.came(Some(frame(&body)));
     }
-    let (mut acks, mut chunk) = (0, writer.woken());
+    let (mut acked, mut chunk) = (0, writer.woken());
     loop {
-        let mut chunk_of_acks = chunk.expect("the session goes on");
-        while chunk_of_acks.has_remaining() {
-            let len = chunk_of_acks.get_uint(3) as usize;
-            chunk_of_acks.advance(len);
-            acks += 1;
-        }
+        acked += acks(chunk.expect("the session goes on"));
         match writer.poll() {
             Poll::Ready(next) => chunk = next,
             Poll::Pending => break,
         }
     }
-    assert_eq!(acks, 6);
+    assert_eq!(acked, 6);
     writer.is_left_alone();
+}
+
+/// How many frames these are.
+fn acks(mut chunk: Bytes) -> usize {
+    let mut frames = 0;
+    while chunk.has_remaining() {
+        let len = chunk.get_uint(3) as usize;
+        chunk.advance(len);
+        frames += 1;
+    }
+    frames
+}
+
+#[tokio::test]
+async fn a_writer_of_tiny_inputs_gives_way_to_others_in_between() {
+    let world = World::new().await;
+    let (mut writer, request) = world.writer().await;
+    for _ in 0..10_000 {
+        request.came(Some(frame("")));
+    }
+    let mut acked = 0;
+    while let Poll::Ready(chunk) = writer.poll() {
+        let of_chunk = acks(chunk.expect("the session goes on"));
+        assert!(of_chunk < 3_000, "{of_chunk} in one go");
+        acked += of_chunk;
+    }
+    assert_eq!(acked, 10_000);
 }
