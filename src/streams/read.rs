@@ -193,7 +193,10 @@ impl ReadSession {
         let mut step = loop {
             match &self.state {
                 State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
-                    Ok(CatchUp::Page(event)) => break Some(Ok(event)),
+                    Ok(CatchUp::Page(event)) => {
+                        self.clock.delivered(now, heartbeat_interval());
+                        break Some(Ok(event));
+                    }
                     Ok(CatchUp::AtTail) => {
                         self.clock.arrived(now);
                         self.caught_up(State::Following);

@@ -548,6 +548,29 @@ async fn a_reader_at_the_tail_hears_heartbeats() {
     }
 }
 
+#[tokio::test]
+async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
+    // s2s.md §7.4
+    let world = World::new().await;
+    let mut reader = world.reader(ReadRequest { wait: Some(Duration::from_secs(10)), ..from_the_start() }).await;
+    let began = clock::instant();
+    let mut at =
+        |second| reader.poll_next(&mut Context::from_waker(Waker::noop()), began + Duration::from_secs(second));
+    assert!(is_heartbeat(at(0), 0));
+    // Far more than the ring keeps.
+    for _ in 0..12 {
+        world.append(testing::uniform_input(10, 100_000)).await;
+    }
+    let mut seen = 0;
+    while seen < 120 {
+        seen += bodies(at(8)).len();
+    }
+    assert!(world.store.reads.load(Ordering::Relaxed) > 0, "it had fallen behind");
+    assert!(is_heartbeat(at(8), 120));
+    assert!(!matches!(at(17), Poll::Ready(None)), "ten seconds after the last record, not after the first heartbeat");
+    assert!(matches!(at(18), Poll::Ready(None)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_the_session_in_time() {
     // s2s.md §10, 10
