@@ -9,7 +9,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -31,22 +31,29 @@ use crate::{
 pub(super) struct LateStore {
     pub(super) memory: MemoryStore,
     logs: Mutex<Vec<Arc<LateLog>>>,
-    reads: Arc<AtomicUsize>,
-    trims: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+/// What the logs of a store have in common.
+#[derive(Default)]
+struct Counts {
+    reads: AtomicUsize,
+    trims: AtomicUsize,
+    /// Whether reads stay unanswered; who waits for one asks again by itself.
+    reads_stall: AtomicBool,
 }
 
 struct LateLog {
     memory: Arc<dyn StreamLog>,
     sink: Arc<dyn CommitSink>,
     held: Mutex<Vec<(Batch, Head)>>,
-    reads: Arc<AtomicUsize>,
-    trims: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
 
 impl LateStore {
     fn new() -> Arc<Self> {
         let memory = MemoryStore::new(64 * 1024 * 1024);
-        Arc::new(Self { memory, logs: Mutex::default(), reads: Arc::default(), trims: Arc::default() })
+        Arc::new(Self { memory, logs: Mutex::default(), counts: Arc::default() })
     }
 
     /// Makes durable what all streams have accepted, and reports it once a stream.
@@ -61,6 +68,11 @@ impl LateStore {
         for log in self.logs.lock().unwrap().iter() {
             log.land();
         }
+    }
+
+    /// From now on reads are not answered, or again.
+    fn stall_reads(&self, stall: bool) {
+        self.counts.reads_stall.store(stall, Ordering::Relaxed);
     }
 
     /// Loses what all streams have accepted.
@@ -93,8 +105,7 @@ impl Store for LateStore {
     fn open(&self, stream: StreamId, sink: Arc<dyn CommitSink>) -> StoreFuture<'_, OpenLog> {
         Box::pin(async move {
             let OpenLog { log, head } = self.memory.open(stream, sink.clone()).await?;
-            let (reads, trims) = (self.reads.clone(), self.trims.clone());
-            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), reads, trims });
+            let log = Arc::new(LateLog { memory: log, sink, held: Mutex::default(), counts: self.counts.clone() });
             self.logs.lock().unwrap().push(log.clone());
             Ok(OpenLog { log, head })
         })
@@ -124,8 +135,15 @@ impl StreamLog for LateLog {
     }
 
     fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.memory.read(from, budget)
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
+        let answered = |_: &mut Context<'_>| match self.counts.reads_stall.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        };
+        Box::pin(async move {
+            poll_fn(answered).await;
+            self.memory.read(from, budget).await
+        })
     }
 
     fn seek(&self, from: SeqNum, timestamp: Timestamp) -> StoreFuture<'_, Option<Position>> {
@@ -133,7 +151,7 @@ impl StreamLog for LateLog {
     }
 
     fn trim(&self, to: SeqNum) -> StoreFuture<'_, ()> {
-        self.trims.fetch_add(1, Ordering::Relaxed);
+        self.counts.trims.fetch_add(1, Ordering::Relaxed);
         self.memory.trim(to)
     }
 
@@ -488,7 +506,7 @@ async fn a_reader_that_fell_behind_comes_back_without_loss() {
         }
     }
     assert_eq!(seen, 120);
-    assert!(world.store.reads.load(Ordering::Relaxed) > 0, "it had to go to the log");
+    assert!(world.store.counts.reads.load(Ordering::Relaxed) > 0, "it had to go to the log");
     world.append(one("again at the tail")).await;
     assert_eq!(bodies(peek(&mut reader)), ["again at the tail"]);
 }
@@ -549,6 +567,43 @@ async fn a_reader_at_the_tail_hears_heartbeats() {
 }
 
 #[tokio::test]
+async fn a_reader_hears_heartbeats_while_the_log_is_slow() {
+    // s2s.md §7.2
+    let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
+    let world = World::with(StreamsConfig { memory, ..StreamsConfig::default() }).await;
+    for _ in 0..12 {
+        world.append(testing::uniform_input(10, 100_000)).await;
+    }
+    let mut reader = world.reader(from_the_start()).await;
+    let began = clock::instant();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let second = |second| began + Duration::from_secs(second);
+    world.store.stall_reads(true);
+    assert!(reader.poll_next(cx, second(0)).is_pending() && reader.next_deadline().is_none());
+    assert!(reader.poll_next(cx, second(60)).is_pending(), "a first heartbeat would be taken for the start");
+    world.store.stall_reads(false);
+    let mut seen = bodies(reader.poll_next(cx, second(60))).len();
+    world.store.stall_reads(true);
+    // What was read ahead.
+    while let event @ Poll::Ready(_) = reader.poll_next(cx, second(60)) {
+        seen += bodies(event).len();
+    }
+    let mut now = second(60);
+    for _ in 0..5 {
+        assert!(reader.poll_next(cx, now).is_pending());
+        let due = reader.next_deadline().expect("it is not left in silence");
+        assert!((Duration::from_secs(5)..=Duration::from_secs(15)).contains(&(due - now)), "{:?}", due - now);
+        now = due;
+        assert!(is_heartbeat(reader.poll_next(cx, now), 120), "the tail");
+    }
+    world.store.stall_reads(false);
+    while seen < 120 {
+        seen += bodies(reader.poll_next(cx, now)).len();
+    }
+    assert!(is_heartbeat(reader.poll_next(cx, now), 120), "at the tail, at once");
+}
+
+#[tokio::test]
 async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
     // s2s.md §7.4
     let world = World::new().await;
@@ -565,7 +620,7 @@ async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
     while seen < 120 {
         seen += bodies(at(8)).len();
     }
-    assert!(world.store.reads.load(Ordering::Relaxed) > 0, "it had fallen behind");
+    assert!(world.store.counts.reads.load(Ordering::Relaxed) > 0, "it had fallen behind");
     assert!(is_heartbeat(at(8), 120));
     assert!(!matches!(at(17), Poll::Ready(None)), "ten seconds after the last record, not after the first heartbeat");
     assert!(matches!(at(18), Poll::Ready(None)));
@@ -853,9 +908,9 @@ async fn trims_that_come_faster_than_the_log_lets_go_are_one() {
         trim(to);
     }
     world.idle().await;
-    assert_eq!(world.store.trims.load(Ordering::Relaxed), 1);
+    assert_eq!(world.store.counts.trims.load(Ordering::Relaxed), 1);
     trim(10);
     world.idle().await;
-    assert_eq!(world.store.trims.load(Ordering::Relaxed), 2, "what comes later is not forgotten");
+    assert_eq!(world.store.counts.trims.load(Ordering::Relaxed), 2, "what comes later is not forgotten");
     assert_eq!(world.stream().await.stored(), 0);
 }
