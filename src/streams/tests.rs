@@ -272,7 +272,7 @@ fn closed() -> StoreError {
     StoreError::Unknown("the disk is gone".into())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn acks_come_in_order_and_only_when_durable() {
     let world = World::new().await;
     let mut writer = world.writer().await;
@@ -287,7 +287,7 @@ async fn acks_come_in_order_and_only_when_durable() {
     assert!(matches!(ack(&mut writer), Poll::Ready(None)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn conditions_are_judged_against_what_is_not_durable_yet() {
     // s2s.md §6.2
     let world = World::new().await;
@@ -306,7 +306,7 @@ async fn conditions_are_judged_against_what_is_not_durable_yet() {
     assert!(matches!(ack(&mut writer), Poll::Ready(None)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rejection_waits_for_the_state_it_quotes() {
     // s2s.md §6.4: also when another session wrote that state.
     let world = World::new().await;
@@ -318,7 +318,7 @@ async fn a_rejection_waits_for_the_state_it_quotes() {
     assert!(matches!(ack(&mut late), Poll::Ready(Some(Err(Failure::Rejected(_))))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rejection_by_a_state_that_never_was_is_not_told() {
     let world = World::new().await;
     let (mut writer, mut late) = (world.writer().await, world.writer().await);
@@ -330,7 +330,7 @@ async fn a_rejection_by_a_state_that_never_was_is_not_told() {
     assert!(failed(ack(&mut late)), "not a 412: there is no record 0");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_fence_holds_from_the_next_input_on() {
     let world = World::new().await;
     let mut writer = world.writer().await;
@@ -346,7 +346,7 @@ async fn a_fence_holds_from_the_next_input_on() {
     assert!(matches!(ack(&mut writer), Poll::Ready(Some(Err(failure))) if failure == expected));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_failed_is_recovered_at_its_next_use() {
     let world = World::new().await;
     world.append(one("kept")).await;
@@ -361,7 +361,7 @@ async fn a_stream_that_failed_is_recovered_at_its_next_use() {
     assert_eq!(bodies(peek(&mut reader)), ["kept", "next"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn readers_never_see_what_is_not_durable() {
     let world = World::new().await;
     let mut reader = world.reader(from_the_start()).await;
@@ -384,7 +384,7 @@ impl Wake for Count {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
     // data-plane.md §7.6, §9: with the ring empty, they read from a log that knows a moment before the stream does.
     let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
@@ -398,7 +398,7 @@ async fn readers_never_see_what_lies_beyond_the_tail_they_are_told() {
     assert_eq!(world.stream().await.check_tail().unwrap(), tail);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn followers_are_woken_once_a_commit_and_share_one_encoding() {
     let world = World::new().await;
     let count = Arc::new(Count::default());
@@ -429,7 +429,7 @@ async fn followers_are_woken_once_a_commit_and_share_one_encoding() {
 }
 
 /// A reader that was given what there is, says that it waits, and is not polled again: whatever comes next wakes it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_waits_is_woken_by_whatever_comes_next() {
     for event in ["a commit", "a deletion", "a failure"] {
         let world = World::new().await;
@@ -451,7 +451,7 @@ async fn a_reader_that_waits_is_woken_by_whatever_comes_next() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_says_that_it_waits_only_when_it_was_given_all_there_is() {
     let world = World::new().await;
     let mut reader = world.reader(from_the_start()).await;
@@ -470,7 +470,7 @@ async fn a_reader_says_that_it_waits_only_when_it_was_given_all_there_is() {
     assert!(!reader.waits());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thread_of_the_store_wakes_many_as_well_as_one() {
     for readers in [1, 2, 40] {
         let world = Arc::new(World::new().await);
@@ -488,7 +488,7 @@ async fn a_thread_of_the_store_wakes_many_as_well_as_one() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_fell_behind_comes_back_without_loss() {
     let world = World::new().await;
     let mut reader = world.reader(from_the_start()).await;
@@ -511,7 +511,7 @@ async fn a_reader_that_fell_behind_comes_back_without_loss() {
     assert_eq!(bodies(peek(&mut reader)), ["again at the tail"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pages_keep_the_limits_of_a_batch() {
     let world = World::new().await;
     for _ in 0..3 {
@@ -526,7 +526,7 @@ async fn pages_keep_the_limits_of_a_batch() {
     assert!(pages.iter().all(|records| *records <= 1000), "{pages:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bounds_end_a_read_across_batches_and_while_following() {
     let world = World::new().await;
     world.append(testing::input(&[("a", None), ("b", None)])).await;
@@ -540,7 +540,7 @@ async fn bounds_end_a_read_across_batches_and_while_following() {
     assert!(matches!(peek(&mut reader), Poll::Ready(None)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bounded_read_without_wait_ends_at_the_tail_without_a_heartbeat() {
     let world = World::new().await;
     world.append(one("a")).await;
@@ -566,7 +566,7 @@ async fn a_reader_at_the_tail_hears_heartbeats() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_hears_heartbeats_while_the_log_is_slow() {
     // s2s.md §7.2
     let memory = MemoryShares { recent: 0, ..MemoryShares::default() };
@@ -603,7 +603,7 @@ async fn a_reader_hears_heartbeats_while_the_log_is_slow() {
     assert!(is_heartbeat(reader.poll_next(cx, now), 120), "at the tail, at once");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn records_on_the_way_back_to_the_tail_restart_the_wait() {
     // s2s.md §7.4
     let world = World::new().await;
@@ -655,7 +655,7 @@ async fn a_long_poll_returns_with_the_first_batch_or_empty() {
     assert!(world.streams.read(stream, None, &request).await.unwrap().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_deleted_stream_ends_its_sessions_and_acks_what_it_accepted() {
     let world = World::new().await;
     let mut reader = world.reader(from_the_start()).await;
@@ -671,7 +671,7 @@ async fn a_deleted_stream_ends_its_sessions_and_acks_what_it_accepted() {
     assert!(matches!(ack(&mut writer), Poll::Ready(Some(Err(Failure::StreamDeletionPending)))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_name_is_free_again_when_its_stream_is_gone() {
     let world = World::new().await;
     let first = world.stream().await.id();
@@ -686,7 +686,7 @@ async fn a_name_is_free_again_when_its_stream_is_gone() {
     assert!(world.streams.stream_config(&basin(), &orders()).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_basin_takes_its_streams_with_it() {
     let world = World::new().await;
     world.append(one("a")).await;
@@ -699,7 +699,7 @@ async fn a_basin_takes_its_streams_with_it() {
     assert!(world.streams.stream_config(&basin(), &orders()).await.is_err(), "no stream came back");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_job_that_comes_late_leaves_the_next_basin_of_the_name_alone() {
     let world = World::new().await;
     world.streams.delete_basin(&basin()).await.unwrap();
@@ -713,7 +713,7 @@ async fn a_job_that_comes_late_leaves_the_next_basin_of_the_name_alone() {
     assert_eq!(world.stream().await.check_tail(), Ok(Position::new(1, NOW)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_same_create_request_again_changes_nothing() {
     // control-plane.md §5.2
     let world = World::new().await;
@@ -732,7 +732,7 @@ async fn the_same_create_request_again_changes_nothing() {
     assert_eq!(create(plain, Some(RequestToken::new("t2").unwrap())).await, exists);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_changed_configuration_holds_in_open_sessions() {
     // data-plane.md §4
     let world = World::new().await;
@@ -754,7 +754,7 @@ async fn a_changed_configuration_holds_in_open_sessions() {
     assert_eq!(ends, [5, NOW, NOW + 1]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
     let world = World::with_room_for_one().await;
     let mut writer = world.writer().await;
@@ -768,7 +768,7 @@ async fn the_byte_budget_holds_inputs_back_and_lets_acks_go_on() {
     assert!(writer.poll_append(cx, &large).is_ready(), "the first one's bytes came back");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_gives_up_waiting_leaves_its_bytes_to_others() {
     let world = World::with_room_for_one().await;
     let large = testing::uniform_input(6, 100_000);
@@ -800,7 +800,7 @@ async fn a_session_that_nobody_polls_keeps_no_bytes_from_others() {
     assert!(stalled.poll_append(&mut Context::from_waker(Waker::noop()), &large).is_ready(), "when it does come");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn first_writers_that_race_share_the_stream_they_make() {
     let world = World::new().await;
     let (a, b) = tokio::join!(world.stream(), world.stream());
@@ -828,7 +828,7 @@ async fn a_stream_in_use_stays_open() {
     drop(reader);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn trimmed_records_are_gone_and_their_memory_is_free() {
     let world = World::new().await;
     for _ in 0..4 {
@@ -851,7 +851,7 @@ async fn trimmed_records_are_gone_and_their_memory_is_free() {
     assert_eq!(world.stream().await.check_tail(), Ok(Position::new(41, NOW)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
     let world = World::new().await;
     let start = (NOW / 1000 / 60 * 60) as u32;
@@ -880,7 +880,7 @@ async fn usage_knows_what_is_stored_and_follows_trim_and_deletion() {
     assert_eq!(stored(3).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_becomes_durable_of_a_deleted_stream_does_not_count_as_stored() {
     let world = World::new().await;
     world.append(one("a")).await;
@@ -896,7 +896,7 @@ async fn what_becomes_durable_of_a_deleted_stream_does_not_count_as_stored() {
     assert!(sizes.is_empty(), "{sizes:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn trims_that_come_faster_than_the_log_lets_go_are_one() {
     let world = World::new().await;
     let mut writer = world.writer().await;
