@@ -101,7 +101,7 @@ pub enum ReadEvent {
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
     Followed(Followed),
-    /// No records, and the durable tail: the reader is there, or the records up to there are long in coming.
+    /// No records: the reader is at the tail.
     Heartbeat(Position),
 }
 
@@ -204,18 +204,17 @@ impl ReadSession {
     fn poll_stored(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
         let mut step = loop {
             match &self.state {
-                State::CatchingUp { .. } => match self.poll_catch_up(cx) {
-                    Poll::Pending => break Some(ready!(self.poll_silence(now))),
-                    Poll::Ready(Ok(CatchUp::Page(event))) => {
+                State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
+                    Ok(CatchUp::Page(event)) => {
                         self.clock.delivered(now, heartbeat_interval());
                         break Some(Ok(event));
                     }
-                    Poll::Ready(Ok(CatchUp::AtTail)) => {
+                    Ok(CatchUp::AtTail) => {
                         self.clock.arrived(now);
                         self.caught_up(State::Following);
                     }
-                    Poll::Ready(Ok(CatchUp::BoundMet)) => self.caught_up(State::Done),
-                    Poll::Ready(Err(failure)) => {
+                    Ok(CatchUp::BoundMet) => self.caught_up(State::Done),
+                    Err(failure) => {
                         self.caught_up(State::Done);
                         break Some(Err(failure));
                     }
@@ -237,19 +236,6 @@ impl ReadSession {
             None => {}
         }
         Poll::Ready(step)
-    }
-
-    /// A reader that catches up hears that the server lives while the log takes long: the tail is ahead of it then.
-    fn poll_silence(&mut self, now: Instant) -> Poll<Result<ReadEvent, Failure>> {
-        match self.clock.due(now) {
-            Due::Heartbeat => Poll::Ready(self.stream.durable_head().map(|head| self.heartbeat(head.tail, now))),
-            Due::Nothing | Due::WaitOver => Poll::Pending,
-        }
-    }
-
-    fn heartbeat(&mut self, tail: Position, now: Instant) -> ReadEvent {
-        self.clock.heartbeat_sent(now, heartbeat_interval());
-        ReadEvent::Heartbeat(tail)
     }
 
     /// From the first time that it has to wait. One that ends at the tail, or comes back to it, changes nothing.
@@ -291,7 +277,7 @@ impl ReadSession {
     /// When something is due although no record came. Nothing is while the reader does not take what it was sent.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::CatchingUp { .. } | State::Following if !self.portion.waits() => self.clock.next_deadline(),
+            State::Following if !self.portion.waits() => self.clock.next_deadline(),
             _ => None,
         }
     }
@@ -438,7 +424,10 @@ impl ReadSession {
                     self.follow();
                     Poll::Pending
                 }
-                Due::Heartbeat => Poll::Ready(Ok(Some(self.heartbeat(tail, now)))),
+                Due::Heartbeat => {
+                    self.clock.heartbeat_sent(now, heartbeat_interval());
+                    Poll::Ready(Ok(Some(ReadEvent::Heartbeat(tail))))
+                }
                 Due::WaitOver => {
                     self.state = State::Done;
                     Poll::Ready(Ok(None))
