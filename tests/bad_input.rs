@@ -333,6 +333,9 @@ async fn the_short_form_without_a_stream() {
     // s2s.md §1.1
     let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
     refused(&mut peer, session_request("POST", "/session"), 400, "bad_header").await;
+    let mut without_basin = with_headers(session_request("POST", "/session"), &[("s2-stream", "orders")]);
+    without_basin.headers_mut().remove("s2-basin");
+    refused(&mut peer, without_basin, 400, "bad_header").await;
     for name in ["", ".", "%ff", "%00"] {
         let request = with_headers(session_request("POST", "/session"), &[("s2-stream", name)]);
         refused(&mut peer, request, 400, "bad_header").await;
@@ -371,6 +374,10 @@ async fn s2_format_that_is_unknown() {
         .header("accept", "application/protobuf")
         .header("s2-format", "utf8");
     assert_eq!(peer.call(protobuf.body(message(["x"])).unwrap()).await.status(), 200);
+    let protobuf = basin_request("GET", &format!("{}?seq_num=0", records_path("orders")))
+        .header("accept", "application/protobuf")
+        .header("s2-format", "utf8");
+    assert_eq!(peer.call(protobuf.body(Bytes::new()).unwrap()).await.status(), 200);
     bystander.still_works().await;
 }
 
@@ -389,6 +396,35 @@ async fn s2_stream_config_that_is_none() {
         }
     }
     peer.get(&stream_path("missing")).await.assert_error(404, "stream_not_found");
+    // data-plane.md §9: who checks the tail is not asked how to make a stream, or for a key.
+    let tail = basin_request("GET", &format!("{}/tail", records_path("missing"))).header("s2-stream-config", "{");
+    let tail = tail.header("s2-encryption-key", "").body(Bytes::new()).unwrap();
+    assert_eq!(peer.call(tail).await.status(), 200);
+    bystander.still_works().await;
+}
+
+#[tokio::test]
+async fn headers_that_are_not_ascii() {
+    // errors.md §4.2
+    let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    let event_stream = ("accept", "text/event-stream");
+    for (name, value) in [
+        ("s2-stream-config", "{\"storage_class\":\"é\"}"),
+        ("s2-encryption-key", "é"),
+        ("s2-format", "é"),
+        ("last-event-id", "é"),
+    ] {
+        let looks_at_it: Vec<_> = match name {
+            "s2-format" => data_plane_requests("orders").drain(4..6).collect(),
+            "last-event-id" => vec![with_headers(data_plane_requests("orders").remove(5), &[event_stream])],
+            _ => data_plane_requests("orders").drain(..6).collect(),
+        };
+        for mut request in looks_at_it {
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().insert(name, value);
+            refused(&mut peer, request, 400, "bad_header").await;
+        }
+    }
     bystander.still_works().await;
 }
 
@@ -674,7 +710,7 @@ async fn queries_that_are_wrong() {
 
 #[tokio::test]
 async fn of_several_errors_the_first_in_order_is_told() {
-    // errors.md §4.4: basin, path, query, other headers, body, existence.
+    // errors.md §4.4: basin, path, query, other headers, body, parameters that contradict each other, existence.
     let (_gateway, mut peer, mut bystander) = gateway_with(&[]).await;
     let path = "/v1/streams/%00/records?seq_num=x";
     let all_wrong = any_request("GET", path).header("content-type", "s2s/proto").header("s2-stream-config", "{");
@@ -688,6 +724,23 @@ async fn of_several_errors_the_first_in_order_is_told() {
     peer.json("POST", &records_path("missing"), "{").await.assert_error(400, "bad_json");
     peer.json("POST", &records_path("missing"), r#"{"records":[]}"#).await.assert_error(422, "invalid");
     refused(&mut peer, session_request("GET", path), 404, "stream_not_found").await;
+    for query in ["seq_num=0&tail_offset=0", "timestamp=6&until=6"] {
+        let reads = [
+            session_request("GET", &format!("/v1/streams/missing/records?{query}")),
+            session_request("POST", &format!("/v1/streams/missing/session?mode=read&{query}")),
+            basin_request("GET", &format!("/v1/streams/missing/records?{query}")).body(()).unwrap(),
+        ];
+        let events = with_headers(reads[2].clone(), &[("accept", "text/event-stream")]);
+        let bad_id = with_headers(events.clone(), &[("last-event-id", "abc")]);
+        refused(&mut peer, bad_id, 400, "bad_header").await;
+        let bad_format = with_headers(reads[2].clone(), &[("s2-format", "utf8")]);
+        refused(&mut peer, bad_format, 400, "bad_header").await;
+        for read in reads.into_iter().chain([events]) {
+            refused(&mut peer, with_headers(read.clone(), config), 400, "bad_header").await;
+            refused(&mut peer, with_headers(read.clone(), &[("s2-encryption-key", "")]), 400, "bad_header").await;
+            refused(&mut peer, read, 422, "invalid").await;
+        }
+    }
 
     // The same where basins and streams are managed: basin, path, query, other headers, body, its sense, existence.
     let (long, no_basin) = ("t".repeat(37), "no-such-basin");

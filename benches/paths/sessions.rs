@@ -134,7 +134,9 @@ fn frames_of(event: ReadEvent) -> FrameBuf {
             batches.iter().for_each(|batch| frames.append(wire::follow_frame(batch, Compression::None, Advice::None)));
             frames
         }
-        ReadEvent::Records { slices, tail } => wire::read_frames(&slices, Some(tail), Compression::None, Advice::None),
+        ReadEvent::Records { slices, tail, .. } => {
+            wire::read_frames(&slices, Some(tail), Compression::None, Advice::None)
+        }
     }
 }
 

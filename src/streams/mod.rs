@@ -57,7 +57,7 @@ pub use followed::Followed;
 pub use init::EnsureError;
 pub use portion::OnItsWay;
 pub use provision::BasinWish;
-pub use read::{ReadEvent, ReadSession};
+pub use read::{ReadEvent, ReadSession, Stage};
 pub use stream::Stream;
 
 /// How the service is set up.

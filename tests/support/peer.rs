@@ -32,7 +32,7 @@ use super::Gateway;
 pub const BASIN: &str = "my-basin-01";
 
 /// Far more than anything here takes: it ends a test that would wait for ever, and is never waited for.
-pub const SAFETY_NET: Duration = Duration::from_secs(30);
+pub const SAFETY_NET: Duration = Duration::from_secs(120);
 
 const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
