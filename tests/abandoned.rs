@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
+use s2s_gateway::{auth::AuthConfig, types::Secret};
 
 use self::support::{
     Gateway, Setup,
@@ -13,11 +14,17 @@ use self::support::{
     peer::{BASIN, Peer, basin_request, records_path, stream_path, until, within},
 };
 
+const ROOT: &str = "root-token-of-the-operator";
+
 /// A gateway with the stream `orders`, which is open, and a store that can be silent.
 async fn gateway() -> (Gateway, Arc<KeepingStore>, Peer) {
+    gateway_of(Setup::default()).await
+}
+
+async fn gateway_of(setup: Setup) -> (Gateway, Arc<KeepingStore>, Peer) {
     let store = KeepingStore::new();
-    let gateway = Setup::default().start_over(store.clone()).await;
-    let mut peer = Peer::connect(&gateway).await;
+    let gateway = setup.start_over(store.clone()).await;
+    let mut peer = Peer::connect(&gateway).await.bearing(ROOT);
     peer.provision(&["orders"]).await;
     assert_eq!(append(&mut peer).await, 200);
     (gateway, store, peer)
@@ -81,4 +88,20 @@ async fn a_basin_is_deleted_although_nobody_heard_of_it() {
     abandon(&store, &mut peer, "DELETE", &basin, "").await;
     within(async { while peer.get(&basin).await.status() != 404 {} }).await;
     assert_eq!(append(&mut peer).await, 404);
+}
+
+#[tokio::test]
+async fn a_token_is_revoked_at_once_although_nobody_heard_of_it() {
+    // control-plane.md §7.6
+    let mut setup = Setup::default();
+    setup.server.auth = AuthConfig::On { root: Some(Secret::new(ROOT).unwrap()) };
+    let (gateway, store, mut operator) = gateway_of(setup).await;
+    let wanted = r#"{"id":"t","scope":{"ops":["list-basins"]}}"#;
+    let issued = operator.json("POST", "/v1/access-tokens", wanted).await.json();
+    let mut bearer = Peer::connect(&gateway).await.bearing(issued["access_token"].as_str().unwrap());
+    assert_eq!(bearer.get("/v1/basins").await.status(), 200);
+    abandon(&store, &mut operator, "DELETE", "/v1/access-tokens/t", "").await;
+    // What comes behind the answer is done in the same breath.
+    until(|| store.unanswered() == 0).await;
+    bearer.get("/v1/basins").await.assert_error(401, "authn");
 }

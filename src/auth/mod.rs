@@ -32,6 +32,7 @@ use self::{
 use crate::{
     clock::{self, Clock},
     store::{MetaWrite, Sharing, Store, StoreError, Version},
+    to_the_end::to_the_end,
     types::{
         AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenInfo, Expiry, Operation, Page, ResourceSet,
         Scope, Secret, Timestamp, TokenHash,
@@ -161,12 +162,18 @@ impl Authority {
     }
 
     /// Ends a token at once, with all its sessions (`control-plane.md` §7.6). Tokens that were issued with it stay.
-    pub async fn revoke(&self, who: &Identity, id: &AccessTokenId) -> Result<(), TokenFailure> {
+    pub async fn revoke(self: &Arc<Self>, who: &Identity, id: &AccessTokenId) -> Result<(), TokenFailure> {
         who.permit_any(&[Operation::RevokeAccessToken])?;
         who.reach_access_token(id)?;
         if self.is_root(id) {
             return Err(TokenFailure::Root);
         }
+        let (authority, id) = (self.clone(), id.clone());
+        to_the_end(async move { authority.remove(&id).await }).await
+    }
+
+    /// Removes a token from the table, and ends it here.
+    async fn remove(&self, id: &AccessTokenId) -> Result<(), TokenFailure> {
         loop {
             let Some(Found { version, .. }) = self.table().find(id).await? else {
                 return Err(TokenFailure::NotFound(id.clone()));

@@ -4,16 +4,17 @@
 //! A few tasks do it all; nothing runs per stream.
 
 use std::{
-    future::poll_fn,
     sync::{Arc, Weak},
-    task::Poll,
     time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{HeldName, Stream, Streams, waiters::Wakers};
-use crate::types::{BasinName, StreamId, StreamName};
+use crate::{
+    to_the_end::to_the_end,
+    types::{BasinName, StreamId, StreamName},
+};
 
 /// Something left to be done.
 #[derive(Debug)]
@@ -54,31 +55,6 @@ impl Background {
         self.runtime.spawn(task);
     }
 
-    /// Does `work` on a name to its end, also when whoever asked for it goes away meanwhile: what is written down and not
-    /// yet in force would stay so, since to who asks again there is nothing left to be done.
-    pub(super) async fn to_the_end<T: Send + 'static>(
-        &self,
-        name: HeldName,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        let mut work = Box::pin(async move {
-            let _name = name;
-            work.await
-        });
-        // Mostly nothing has to be waited for where nothing has to be synced.
-        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-            return done;
-        }
-        match self.runtime.spawn(work).await {
-            Ok(done) => done,
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and whoever waits here with it.
-                Err(_ended) => std::future::pending().await,
-            },
-        }
-    }
-
     pub(super) fn trim(&self, stream: Weak<Stream>) {
         self.leave(Job::Trim(stream));
     }
@@ -87,6 +63,15 @@ impl Background {
     pub(super) fn leave(&self, job: Job) {
         let _ = self.jobs.send(job);
     }
+}
+
+/// Does `work` on a name to its end, although a client may hang up meanwhile; the name is held as long.
+pub(super) async fn holding<T: Send + 'static>(name: HeldName, work: impl Future<Output = T> + Send + 'static) -> T {
+    to_the_end(async move {
+        let _name = name;
+        work.await
+    })
+    .await
 }
 
 /// Does the jobs of `streams` until that is gone.

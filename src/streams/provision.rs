@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, Job, StreamKey, Streams, catalogue::Found, neighbours::settled};
+use super::{Failure, Job, StreamKey, Streams, background::holding, catalogue::Found, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Operation, Operations, Page, Provision,
     RequestToken, SeqNum, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName,
@@ -29,7 +29,7 @@ impl Streams {
         let (streams, name) = (self.clone(), name.clone());
         let held = self.lock_basin(&name).await;
         let work = async move { settled(|| streams.try_create_basin(&name, wish.clone(), token.clone())).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_create_basin(
@@ -62,7 +62,7 @@ impl Streams {
         let (streams, name) = (self.clone(), name.clone());
         let held = self.lock_basin(&name).await;
         let work = async move { settled(|| streams.try_ensure_basin(&name, wish.clone(), allowed)).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_ensure_basin(
@@ -114,7 +114,7 @@ impl Streams {
             streams.background.leave(Job::RemoveBasin(name));
             Ok(())
         };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn mark_basin_deleted(&self, name: &BasinName) -> Result<(), Failure> {
@@ -147,7 +147,7 @@ impl Streams {
         let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
         let held = self.lock_name(&key).await;
         let work = async move { settled(|| streams.try_create_stream(&key, layer.clone(), token.clone())).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_create_stream(
@@ -185,7 +185,7 @@ impl Streams {
         let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
         let held = self.lock_name(&key).await;
         let work = async move { settled(|| streams.try_ensure_stream(&key, layer.clone(), allowed)).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_ensure_stream(
@@ -268,7 +268,7 @@ impl Streams {
         let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
         let held = self.lock_name(&key).await;
         let work = async move { settled(|| streams.try_delete_stream(&key)).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_delete_stream(&self, key: &StreamKey) -> Result<(), Failure> {

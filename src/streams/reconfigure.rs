@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, StreamKey, Streams, neighbours::settled};
+use super::{Failure, StreamKey, Streams, background::holding, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinName, BasinReconfiguration, StreamConfig, StreamEntry, StreamName,
     StreamReconfiguration,
@@ -18,7 +18,7 @@ impl Streams {
         let (streams, name, changes) = (self.clone(), name.clone(), changes.clone());
         let held = self.lock_basin(&name).await;
         let work = async move { settled(|| streams.try_reconfigure_basin(&name, &changes)).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_reconfigure_basin(
@@ -47,7 +47,7 @@ impl Streams {
         let (streams, key, changes) = (self.clone(), (basin.clone(), name.clone()), changes.clone());
         let held = self.lock_name(&key).await;
         let work = async move { settled(|| streams.try_reconfigure_stream(&key, &changes)).await };
-        self.background.to_the_end(held, work).await
+        holding(held, work).await
     }
 
     async fn try_reconfigure_stream(

@@ -50,16 +50,30 @@ impl KeepingStore {
         self.answers.add_permits(ALL);
     }
 
-    /// Writes that are done and not answered.
+    /// Writes that are done, and of which somebody waits to hear.
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Ordering::Relaxed)
     }
 
     async fn answer<T>(&self, written: T) -> T {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let _unanswered = Unanswered::one_more(&self.unanswered);
         let _answer = self.answers.acquire().await.expect("it is never closed");
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
         written
+    }
+}
+
+struct Unanswered<'a>(&'a AtomicUsize);
+
+impl<'a> Unanswered<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
