@@ -1028,6 +1028,21 @@ mod watching {
     }
 
     #[tokio::test]
+    async fn the_gateway_says_that_it_takes_no_writes() {
+        // http.md §8; errors.md §5.3
+        let (gateway, mut peer) = gateway_with(&["orders"]).await;
+        gateway.streams.store().close().await.unwrap();
+        for path in ["/health", "/ping"] {
+            let reply = peer.call(any_request("GET", path).body(Bytes::new()).unwrap()).await;
+            assert_eq!((reply.status(), reply.header("content-type")), (503, Some("text/plain")), "{path}");
+            assert!(!reply.body.is_empty(), "it says why");
+        }
+        let refused = peer.json("POST", &records_path("orders"), r#"{"records":[{}]}"#).await;
+        refused.assert_error(503, "unavailable");
+        assert!(refused.header("retry-after-ms").is_some());
+    }
+
+    #[tokio::test]
     async fn what_sessions_do_is_counted() {
         let (gateway, mut peer) = gateway_with(&["orders"]).await;
         let mut reader = peer.read_session("orders", "").await;

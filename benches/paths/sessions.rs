@@ -106,7 +106,7 @@ impl World {
     }
 }
 
-async fn make_stream(streams: &Streams) -> Arc<Stream> {
+async fn make_stream(streams: &Arc<Streams>) -> Arc<Stream> {
     let (basin, name) = (BasinName::new("benches-00").expect("a name"), StreamName::new("paths").expect("a name"));
     let config = BasinConfig { create_stream_on_append: true, ..BasinConfig::default() };
     streams.create_basin(&basin, BasinWish { config, location: None }, None).await.expect("it is new");

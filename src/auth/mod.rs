@@ -96,6 +96,10 @@ impl Authority {
             return Ok(Identity::Unlimited);
         }
         let id = bearer::id_of(bearer).ok_or(AuthError::Malformed)?;
+        if self.is_root(&id) {
+            // Issued when there was no root token; nobody could revoke it now.
+            return Err(AuthError::Unknown);
+        }
         let trusted = self.live().trusted(&id, clock::instant());
         let grant = match trusted {
             Some(grant) if bearer::same(grant.hash(), &hash) || !self.is_shared() => grant,
@@ -147,10 +151,11 @@ impl Authority {
             }
             ResourceSet::Exact(id) => {
                 let found = match id.as_str() > start_after.as_str() {
-                    true => self.table().find(&id).await?,
+                    true if self.is_root(&id) => Some(root_info()),
+                    true => self.table().find(&id).await?.map(|found| found.entry.info),
                     false => None,
                 };
-                Ok(Page { entries: found.into_iter().map(|found| found.entry.info).collect(), has_more: false })
+                Ok(Page { entries: found.into_iter().collect(), has_more: false })
             }
         }
     }
@@ -194,11 +199,15 @@ impl Authority {
         let asked_for = ROOT_ID.starts_with(prefix.as_str()) && ROOT_ID > start_after.as_str();
         let place = page.entries.partition_point(|info| info.id < root.id);
         let on_a_later_page = page.has_more && place == page.entries.len();
-        if self.is_root(&root.id) && asked_for && !on_a_later_page {
-            page.entries.insert(place, root);
-            page.has_more |= page.entries.len() > limit;
-            page.entries.truncate(limit);
+        if !self.is_root(&root.id) || !asked_for || on_a_later_page {
+            return page;
         }
+        match page.entries.get_mut(place) {
+            Some(shadowed) if shadowed.id == root.id => *shadowed = root,
+            _ => page.entries.insert(place, root),
+        }
+        page.has_more |= page.entries.len() > limit;
+        page.entries.truncate(limit);
         page
     }
 

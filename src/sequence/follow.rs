@@ -3,14 +3,13 @@
 //! It reads no clock and draws no random number: both are handed in. It does not know what the reader is sent.
 //!
 //! ```text
-//!                     arrived: a heartbeat is due at once
-//!               ┌─────────────────────────────────────────────┐
-//!               │                                             ▼
-//!         CatchingUp                                       AtTail ◄─┐ heartbeat_sent, delivered:
-//!               ▲                                             │  └──┘ the next heartbeat one interval later
-//!               └─────────────────────────────────────────────┘
-//!                                fell_behind
+//!              arrived                       heartbeat_sent, delivered
+//! CatchingUp ──────────► Arrived: one is due at once ──────────► AtTail
+//!      ▲                            │                              │
+//!      └────────────────────────────┴──────────────────────────────┘
+//!                               fell_behind
 //!
+//!  heartbeats   one interval after each frame, wherever the session is; none before its first
 //!  the wait   Unarmed ── first arrival ──► Armed ◄─┐
 //!                                            └─────┘ delivered: from now on anew; nothing else moves it
 //! ```
@@ -38,13 +37,19 @@ pub enum Due {
 #[derive(Clone, Copy, Debug)]
 pub struct FollowClock {
     place: Place,
+    /// One interval after the last frame; none before the first.
+    heartbeat_at: Option<Instant>,
     wait: WaitClock,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
     CatchingUp,
-    AtTail { heartbeat_at: Instant },
+    /// At the tail, and the reader was not told yet.
+    Arrived {
+        at: Instant,
+    },
+    AtTail,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,14 +99,14 @@ impl FollowClock {
             Some(wait) => WaitClock::Unarmed { wait },
             None => WaitClock::Unlimited,
         };
-        Self { place: Place::CatchingUp, wait }
+        Self { place: Place::CatchingUp, heartbeat_at: None, wait }
     }
 
     /// The session is at the tail, for the first time or again: a heartbeat is due, unless the wait is over already.
     ///
     /// With a wait of zero it is over at once, and the session ends without a heartbeat.
     pub fn arrived(&mut self, now: Instant) {
-        self.place = Place::AtTail { heartbeat_at: now };
+        self.place = Place::Arrived { at: now };
         self.wait.arm(now);
     }
 
@@ -118,27 +123,43 @@ impl FollowClock {
 
     /// A heartbeat went out; the next one is due after `interval`.
     pub fn heartbeat_sent(&mut self, now: Instant, interval: Duration) {
-        if let Place::AtTail { heartbeat_at } = &mut self.place {
-            *heartbeat_at = now + interval;
+        self.heartbeat_at = Some(now + interval);
+        if let Place::Arrived { .. } = self.place {
+            self.place = Place::AtTail;
         }
     }
 
-    /// What has to be done now. While catching up there are records to come, and nothing is due.
+    /// What has to be done now. While catching up there are records to come, and no wait is over; but they may be long in
+    /// coming, and clients give up a connection that is silent, also then.
+    ///
+    /// Before its first frame a session that catches up is silent: clients take the tail of a first heartbeat for where
+    /// the read starts.
     pub fn due(&self, now: Instant) -> Due {
-        let Place::AtTail { heartbeat_at } = self.place else { return Due::Nothing };
-        if self.wait.over_at().is_some_and(|over_at| over_at <= now) {
-            return Due::WaitOver;
-        }
-        match heartbeat_at <= now {
-            true => Due::Heartbeat,
-            false => Due::Nothing,
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match (is_due(self.over_at()), is_due(self.heartbeat_at())) {
+            (true, _) => Due::WaitOver,
+            (false, true) => Due::Heartbeat,
+            (false, false) => Due::Nothing,
         }
     }
 
     /// When to ask again what is due if no record comes before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let Place::AtTail { heartbeat_at } = self.place else { return None };
-        Some(self.wait.over_at().map_or(heartbeat_at, |over_at| over_at.min(heartbeat_at)))
+        [self.over_at(), self.heartbeat_at()].into_iter().flatten().min()
+    }
+
+    fn over_at(&self) -> Option<Instant> {
+        match self.place {
+            Place::CatchingUp => None,
+            Place::Arrived { .. } | Place::AtTail => self.wait.over_at(),
+        }
+    }
+
+    fn heartbeat_at(&self) -> Option<Instant> {
+        match self.place {
+            Place::Arrived { at } => Some(at),
+            Place::CatchingUp | Place::AtTail => self.heartbeat_at,
+        }
     }
 }
 
@@ -220,10 +241,25 @@ mod tests {
         session.arrived(0);
         session.heartbeat(0);
         session.clock.fell_behind();
-        assert_eq!((session.due(100), session.deadline()), (Due::Nothing, None));
+        session.delivered(5);
+        assert_eq!((session.due(6), session.deadline()), (Due::Nothing, Some(12)));
+        session.arrived(6);
+        session.heartbeat(6);
+    }
+
+    #[test]
+    fn heartbeats_after_silence_while_catching_up_but_none_before_the_first_frame() {
+        // s2s.md §7.2: the watchdog of clients also runs while catching up.
+        let mut session = Session::new(Some(20));
+        assert_eq!((session.due(100), session.deadline()), (Due::Nothing, None), "it would settle a relative start");
         session.delivered(100);
-        session.arrived(101);
-        session.heartbeat(101);
+        assert_eq!((session.due(106), session.deadline()), (Due::Nothing, Some(107)));
+        session.heartbeat(107);
+        assert_eq!(session.deadline(), Some(114), "and no wait is over");
+        session.arrived(110);
+        session.clock.fell_behind();
+        assert_eq!((session.due(113), session.deadline()), (Due::Nothing, Some(114)), "it was never told of the tail");
+        session.heartbeat(114);
     }
 
     #[test]
@@ -231,7 +267,7 @@ mod tests {
         // s2s.md §7.4, Build: batches while catching up do not arm it.
         let mut session = Session::new(Some(2));
         session.delivered(0);
-        assert_eq!(session.due(50), Due::Nothing);
+        assert_eq!(session.due(50), Due::Heartbeat, "and not the end");
         session.arrived(50);
         session.heartbeat(50);
         assert_eq!((session.due(51), session.deadline()), (Due::Nothing, Some(52)));

@@ -253,6 +253,8 @@ pub trait CommitSink: Send + Sync + 'static {
 }
 
 /// A small ordered table. A write names the version it replaces, so that of two writers one learns that it was late.
+///
+/// A key has 1 to 65,535 bytes; a store may refuse to write others ([`StoreError::NotDone`]).
 pub trait MetaStore: Send + Sync {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> StoreFuture<'_, Option<Versioned>>;

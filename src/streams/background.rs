@@ -4,13 +4,15 @@
 //! A few tasks do it all; nothing runs per stream.
 
 use std::{
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Stream, Streams, waiters::Wakers};
+use super::{HeldName, Stream, Streams, waiters::Wakers};
 use crate::types::{BasinName, StreamId, StreamName};
 
 /// Something left to be done.
@@ -50,6 +52,31 @@ impl Background {
     /// Runs `task`, from any thread.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
+    }
+
+    /// Does `work` on a name to its end, also when whoever asked for it goes away meanwhile: what is written down and not
+    /// yet in force would stay so, since to who asks again there is nothing left to be done.
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: HeldName,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let mut work = Box::pin(async move {
+            let _name = name;
+            work.await
+        });
+        // Mostly nothing has to be waited for where nothing has to be synced.
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return done;
+        }
+        match self.runtime.spawn(work).await {
+            Ok(done) => done,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and whoever waits here with it.
+                Err(_ended) => std::future::pending().await,
+            },
+        }
     }
 
     pub(super) fn trim(&self, stream: Weak<Stream>) {

@@ -101,7 +101,7 @@ pub enum ReadEvent {
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
     Followed(Followed),
-    /// No records: the reader is at the tail.
+    /// No records, and the durable tail: the reader is there, or the records up to there are long in coming.
     Heartbeat(Position),
 }
 
@@ -204,12 +204,13 @@ impl ReadSession {
     fn poll_stored(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<ReadEvent, Failure>>> {
         let mut step = loop {
             match &self.state {
-                State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
-                    Ok(CatchUp::Page(event)) => {
+                State::CatchingUp { .. } => match self.poll_catch_up(cx) {
+                    Poll::Pending => break Some(ready!(self.poll_silence(now))),
+                    Poll::Ready(Ok(CatchUp::Page(event))) => {
                         self.clock.delivered(now, heartbeat_interval());
                         break Some(Ok(event));
                     }
-                    Ok(CatchUp::AtTail(tail)) => {
+                    Poll::Ready(Ok(CatchUp::AtTail(tail))) => {
                         self.clock.arrived(now);
                         self.caught_up(State::Following);
                         // Before the next look: by then the tail may be another one.
@@ -217,8 +218,8 @@ impl ReadSession {
                             break Some(Ok(self.heartbeat(tail, now)));
                         }
                     }
-                    Ok(CatchUp::BoundMet) => self.caught_up(State::Done),
-                    Err(failure) => {
+                    Poll::Ready(Ok(CatchUp::BoundMet)) => self.caught_up(State::Done),
+                    Poll::Ready(Err(failure)) => {
                         self.caught_up(State::Done);
                         break Some(Err(failure));
                     }
@@ -240,6 +241,19 @@ impl ReadSession {
             None => {}
         }
         Poll::Ready(step)
+    }
+
+    /// A reader that catches up hears that the server lives while the log takes long: the tail is ahead of it then.
+    fn poll_silence(&mut self, now: Instant) -> Poll<Result<ReadEvent, Failure>> {
+        match self.clock.due(now) {
+            Due::Heartbeat => Poll::Ready(self.stream.durable_head().map(|head| self.heartbeat(head.tail, now))),
+            Due::Nothing | Due::WaitOver => Poll::Pending,
+        }
+    }
+
+    fn heartbeat(&mut self, tail: Position, now: Instant) -> ReadEvent {
+        self.clock.heartbeat_sent(now, heartbeat_interval());
+        ReadEvent::Heartbeat(tail)
     }
 
     /// From the first time that it has to wait. One that ends at the tail, or comes back to it, changes nothing.
@@ -281,7 +295,7 @@ impl ReadSession {
     /// When something is due although no record came. Nothing is while the reader does not take what it was sent.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Following if !self.portion.waits() => self.clock.next_deadline(),
+            State::CatchingUp { .. } | State::Following if !self.portion.waits() => self.clock.next_deadline(),
             _ => None,
         }
     }
@@ -436,11 +450,6 @@ impl ReadSession {
                 }
             },
         }
-    }
-
-    fn heartbeat(&mut self, tail: Position, now: Instant) -> ReadEvent {
-        self.clock.heartbeat_sent(now, heartbeat_interval());
-        ReadEvent::Heartbeat(tail)
     }
 
     /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,

@@ -10,6 +10,7 @@ use s2s_gateway::{
     },
     wire::RemoteError,
 };
+use tokio::sync::watch;
 
 /// Inputs that wait for their acks.
 const PIPELINED: usize = 16;
@@ -43,8 +44,8 @@ impl Account {
         self.acked.len()
     }
 
-    /// Appends without pause, until the gateway goes away.
-    pub async fn fill(mut self, client: Client, mut random: StdRng) -> Self {
+    /// Appends without pause, until the gateway goes away, and tells of each ack.
+    pub async fn fill(mut self, client: Client, mut random: StdRng, acks: watch::Sender<()>) -> Self {
         let mut session = client.append_session(&self.stream, AppendOptions::default());
         loop {
             while self.unacked.len() < PIPELINED {
@@ -61,6 +62,7 @@ impl Account {
                     assert_eq!(ack.start.seq_num.get() as usize, self.acked.len(), "an ack out of place");
                     assert_eq!(ack.end.seq_num.since(ack.start.seq_num) as usize, input.len());
                     self.acked.extend(input);
+                    acks.send_replace(());
                 }
                 Some(Err(_)) | None => return self,
             }

@@ -4,12 +4,18 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+use tokio::sync::watch;
+
 use super::{
+    PATIENCE,
     account::Account,
     bulk::{Bulk, Inputs},
     power::ForgetfulDisk,
     process::Gateway,
 };
+
+/// How long after a failure in the background health may say that all is well. A second, if nothing else is to be done.
+const SOON: Duration = Duration::from_secs(60);
 
 /// `call` on files whose path has `part` fails with `error` from the `after`th on; then the disk is repaired.
 async fn fail_and_check(call: &str, error: i32, after: u64, part: &str) {
@@ -20,17 +26,17 @@ async fn fail_and_check(call: &str, error: i32, after: u64, part: &str) {
     let mut variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     variables.push(("SHIM_FAIL", &fault));
     let mut gateway = Gateway::start(&disk.data(), &variables);
-    let client = gateway.client();
-    account.check(&client).await;
+    account.check(&gateway.patient_client()).await;
     let random = StdRng::seed_from_u64(rand::rng().random());
-    let account = tokio::time::timeout(Duration::from_secs(60), account.fill(client, random)).await;
+    let filled = account.fill(gateway.client(), random, watch::channel(()).0);
+    let account = tokio::time::timeout(PATIENCE, filled).await;
     let mut account = account.expect("appends end when the disk fails");
     assert!(!gateway.is_healthy(), "health says that the disk failed");
     gateway.kill();
     disk.cut(&mut StdRng::seed_from_u64(rand::rng().random()));
     variables.pop();
     let gateway = Gateway::start(&disk.data(), &variables);
-    account.check(&gateway.client()).await;
+    account.check(&gateway.patient_client()).await;
     println!("{fault}: {} records acknowledged before", account.acked());
 }
 
@@ -60,7 +66,7 @@ async fn fail_in_the_background(call: &str, error: i32, after: u64, part: &str, 
     let mut variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     // Once without, because making the database writes files as well.
     let gateway = Gateway::start(&disk.data(), &variables);
-    let mut bulk = Bulk::open(&gateway.client(), "bulk", Inputs::Small).await;
+    let mut bulk = Bulk::open(&gateway.patient_client(), "bulk", Inputs::Small).await;
     drop(gateway);
     let fault = format!("{call},{error},{after},{part}");
     variables.push(("SHIM_FAIL", &fault));
@@ -68,17 +74,17 @@ async fn fail_in_the_background(call: &str, error: i32, after: u64, part: &str, 
     let failed = bulk.append(&gateway.client(), mib).await.err();
     let began = Instant::now();
     while gateway.is_healthy() {
-        assert!(began.elapsed() < Duration::from_secs(10), "{fault}: health does not say that the disk failed");
+        assert!(began.elapsed() < SOON, "{fault}: health does not say that the disk failed");
     }
     let health = gateway.health();
     let health = health.lines().last().unwrap_or_default();
     println!("{fault}: append said {failed:?}, health {:.1?} later: {health}", began.elapsed());
-    bulk.check(&gateway.client(), 0).await;
+    bulk.check(&gateway.patient_client(), 0).await;
     drop(gateway);
     disk.cut(&mut StdRng::seed_from_u64(rand::rng().random()));
     variables.pop();
     let gateway = Gateway::start(&disk.data(), &variables);
-    bulk.check(&gateway.client(), 0).await;
+    bulk.check(&gateway.patient_client(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,10 +31,13 @@ use std::{path::PathBuf, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use s2s_gateway::{store::DiskStore, types::MemoryShares};
+use tokio::{sync::watch, time::timeout};
 
 use self::{account::Account, process::Gateway};
 
 const STREAMS: usize = 4;
+/// How long anything may take before a test gives up on it: longer than a slow machine with much to do.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How many rounds a long test runs: so many, or as many as the environment says.
 fn many(rounds: usize) -> usize {
@@ -67,18 +70,26 @@ async fn end_and_check(end: &impl End, rounds: usize) {
     let mut accounts: Vec<_> = (0..STREAMS).map(Account::new).collect();
     for round in 0..=rounds {
         let mut gateway = end.start();
-        let client = gateway.client();
+        let (client, patient) = (gateway.client(), gateway.patient_client());
         for account in &mut accounts {
-            account.check(&client).await;
+            account.check(&patient).await;
         }
         if round == rounds {
             gateway.kill();
             break;
         }
+        let (acks, mut acked) = watch::channel(());
         let writers: Vec<_> = accounts
             .drain(..)
-            .map(|account| tokio::spawn(account.fill(client.clone(), StdRng::seed_from_u64(random.random()))))
+            .map(|account| account.fill(client.clone(), StdRng::seed_from_u64(random.random()), acks.clone()))
+            .map(tokio::spawn)
             .collect();
+        drop(acks);
+        // However slow it is, most rounds have something to lose.
+        if random.random_bool(0.7) {
+            // Or all writers have ended.
+            let _ = timeout(PATIENCE, acked.changed()).await.expect("something is acknowledged");
+        }
         tokio::time::sleep(Duration::from_millis(random.random_range(5..200))).await;
         gateway.kill();
         end.after_kill(&mut random);
@@ -179,16 +190,16 @@ mod without_power {
         let end = PowerLost(ForgetfulDisk::new(), STRICT);
         for round in 1..=3 {
             let mut gateway = end.start();
-            let mut small = Bulk::open(&gateway.client(), "small", Inputs::Small).await;
-            let mut large = Bulk::open(&gateway.client(), "large", Inputs::Large).await;
+            let mut small = Bulk::open(&gateway.patient_client(), "small", Inputs::Small).await;
+            let mut large = Bulk::open(&gateway.patient_client(), "large", Inputs::Large).await;
             // Enough for records to have been moved out of the journal, and for the first of these to be gone.
-            small.append(&gateway.client(), 120).await.unwrap();
-            large.append(&gateway.client(), 20).await.unwrap();
+            small.append(&gateway.patient_client(), 120).await.unwrap();
+            large.append(&gateway.patient_client(), 20).await.unwrap();
             gateway.kill();
             end.after_kill(&mut StdRng::seed_from_u64(round));
             let gateway = end.start();
-            small.check(&gateway.client(), 0).await;
-            large.check(&gateway.client(), 0).await;
+            small.check(&gateway.patient_client(), 0).await;
+            large.check(&gateway.patient_client(), 0).await;
         }
     }
 

@@ -15,7 +15,7 @@ use s2s_gateway::{
 };
 
 use super::{
-    End,
+    End, PATIENCE,
     bulk::{Bulk, Inputs},
 };
 
@@ -34,7 +34,7 @@ pub async fn end_while_moving(end: &impl End, rounds: usize) {
     let mut kept = VecDeque::from([0]);
     for _ in 0..rounds {
         let mut gateway = end.start();
-        let client = gateway.client();
+        let client = gateway.patient_client();
         let (mut stays, mut goes) = open(&client).await;
         stays.check(&client, kept[0]).await;
         fill(&client, &mut stays, &mut goes).await;
@@ -50,10 +50,10 @@ pub async fn end_while_moving(end: &impl End, rounds: usize) {
         end.after_kill(&mut random);
     }
     let mut gateway = end.start();
-    let (stays, _) = open(&gateway.client()).await;
+    let (stays, _) = open(&gateway.patient_client()).await;
     let live = (stays.acked - kept[0]) * Bulk::BODY as u64;
     wait_until_moved(&end.data(), live).await;
-    stays.check(&gateway.client(), kept[0]).await;
+    stays.check(&gateway.patient_client(), kept[0]).await;
     println!("{rounds} times, {} records acknowledged, {} MiB of them kept", stays.acked, live >> 20);
     gateway.kill();
     end.audit();
@@ -79,7 +79,7 @@ async fn wait_until_moved(data: &Path, live: u64) {
     const SET_ASIDE: u64 = 16 << 20;
     let began = Instant::now();
     while size_of_segments(data) > 2 * live + SET_ASIDE + (1 << 20) {
-        assert!(began.elapsed() < Duration::from_secs(30), "{} bytes for {live}", size_of_segments(data));
+        assert!(began.elapsed() < PATIENCE, "{} bytes for {live}", size_of_segments(data));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

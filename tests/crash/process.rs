@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::Path, process::ExitStatus};
 
-use s2s_gateway::client::{Client, ClientConfig, RetryPolicy};
+use s2s_gateway::client::{AppendRetry, Client, ClientConfig, RetryPolicy};
 
 use super::serving::{Process, serve};
 
@@ -25,6 +25,14 @@ impl Gateway {
     pub fn client(&self) -> Client {
         let mut config = ClientConfig::new(self.0.url().parse().unwrap());
         config.retry = RetryPolicy { attempts: NonZeroU32::MIN, ..RetryPolicy::default() };
+        Client::new(config).unwrap()
+    }
+
+    /// A client that tries again what does no harm twice: for what is not tested, and must not fail on a slow machine.
+    pub fn patient_client(&self) -> Client {
+        let mut config = ClientConfig::new(self.0.url().parse().unwrap());
+        let attempts = NonZeroU32::new(5).expect("not zero");
+        config.retry = RetryPolicy { attempts, appends: AppendRetry::NoSideEffects, ..RetryPolicy::default() };
         Client::new(config).unwrap()
     }
 

@@ -215,7 +215,7 @@ struct Started {
 async fn start(directory: &Path, ledger: &Ledger, number: usize) -> (Gateway, Started) {
     let began = Instant::now();
     let gateway = Gateway::start(directory, &[]);
-    let client = gateway.client();
+    let client = gateway.patient_client();
     let healthy = async {
         assert!(gateway.is_healthy(), "it started, and is not well");
         began.elapsed()
@@ -241,7 +241,7 @@ async fn kill_and_measure(plan: Plan, limit: Duration) {
     let ledger = Arc::new(Ledger::new(&plan));
     let mut gateway = Gateway::start(&data, &[]);
     let began = Instant::now();
-    fill(&gateway.client(), &ledger).await;
+    fill(&gateway.patient_client(), &ledger).await;
     println!(
         "{} streams with {} records of {BODY} bytes were filled in {:.1?}",
         plan.streams,
@@ -265,9 +265,9 @@ async fn kill_and_measure(plan: Plan, limit: Duration) {
         );
         let slowest = times.healthy.max(times.first_ack).max(times.first_read);
         assert!(slowest < limit, "starting took {slowest:?}");
-        check_tails(&gateway.client(), &ledger).await;
+        check_tails(&gateway.patient_client(), &ledger).await;
     }
-    check_some_records(&gateway.client(), &ledger).await;
+    check_some_records(&gateway.patient_client(), &ledger).await;
     println!("{} records, all tails as acknowledged; {} MiB in memory", ledger.acked(), gateway.memory() >> 20);
 }
 
@@ -396,7 +396,7 @@ async fn measure_small_batches(logs: u64, batches: u64) {
     let gateway = Gateway::start(&data, &[]);
     assert!(gateway.is_healthy());
     let healthy = began.elapsed();
-    let client = gateway.client();
+    let client = gateway.patient_client();
     client
         .create_basin(&basin(), &BasinConfig { create_stream_on_append: true, ..BasinConfig::default() })
         .await

@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, ErrorKind},
+    ops::Bound,
     path::Path,
     sync::Arc,
     thread,
@@ -63,6 +64,12 @@ const ENDS: &[u8] = b"ends";
 /// Written only for the sake of having written.
 const PAST: &[u8] = b"past";
 
+/// Where large batches are.
+const SEGMENTS: &str = "segments";
+/// What the engine writes, and makes durable, before it holds anything: these bytes and one more.
+const VERSION_FILE: &str = "version";
+const VERSION_MAGIC: &[u8] = b"FJL";
+
 /// The database.
 pub(super) struct Engine {
     db: Database,
@@ -94,9 +101,13 @@ pub(super) enum EngineError {
 }
 
 impl Engine {
-    /// Opens the database in `directory`, made if it is not there, within these shares of memory.
+    /// Opens the database in `directory`, made if it is not there, within these shares of memory. Of what is in it nothing
+    /// is given back before [`Self::clear_up`].
     pub(super) fn open(directory: &Path, memory: MemoryShares, sizes: SegmentSizes) -> Result<Self, EngineError> {
-        clear_unfinished(directory).and_then(|()| create(directory)).map_err(EngineError::failed)?;
+        if is_unfinished(directory)? {
+            fs::remove_dir_all(directory).map_err(EngineError::failed)?;
+        }
+        create(directory).map_err(EngineError::failed)?;
         journal::repair(directory).map_err(|error| match error {
             JournalError::Damaged { .. } => EngineError::Damaged(error.to_string()),
             JournalError::Io { .. } => EngineError::Failed(error.to_string()),
@@ -115,7 +126,7 @@ impl Engine {
         };
         let batches = db.keyspace("batches", || batches_options(each))?;
         let usage = db.keyspace("segments", others)?;
-        let segments = Segments::open(&directory.join("segments"), sizes, usage_in(&db.snapshot(), &usage)?);
+        let segments = Segments::open(&directory.join(SEGMENTS), sizes, usage_in(&db.snapshot(), &usage)?);
         let engine = Self {
             file_names: FileNames::open(&batches.path().join("blobs")).map_err(EngineError::failed)?,
             batches,
@@ -130,8 +141,13 @@ impl Engine {
         };
         // The engine makes directories for its keyspaces without making their names durable.
         sync_directories(directory).map_err(EngineError::failed)?;
-        engine.forget_missing_segments()?;
         Ok(engine)
+    }
+
+    /// Gives back what earlier processes left in segments that is not needed.
+    pub(super) fn clear_up(&self) -> Result<(), EngineError> {
+        self.segments.clear_up().map_err(EngineError::failed)?;
+        self.forget_missing_segments()
     }
 
     /// Where large batches are.
@@ -288,11 +304,25 @@ fn usage_in(snapshot: &fjall::Snapshot, usage: &Keyspace) -> Result<BTreeMap<Seg
     rows.collect()
 }
 
-/// Removes a database that a crash left half made: it never held anything, and is refused by the engine.
-fn clear_unfinished(directory: &Path) -> io::Result<()> {
-    match directory.try_exists()? && !directory.join("version").try_exists()? {
-        true => fs::remove_dir_all(directory),
-        false => Ok(()),
+/// Whether a crash left a database half made, which the engine refuses: it has no version yet, and never held anything,
+/// because the directory of segments is made when the engine is done. Without its version, what has that is damaged.
+fn is_unfinished(directory: &Path) -> Result<bool, EngineError> {
+    let version = directory.join(VERSION_FILE);
+    if !directory.try_exists().map_err(EngineError::failed)? || is_version(&version).map_err(EngineError::failed)? {
+        return Ok(false);
+    }
+    match directory.join(SEGMENTS).try_exists().map_err(EngineError::failed)? {
+        true => Err(EngineError::Damaged(format!("{} is missing or torn, of a database in use", version.display()))),
+        false => Ok(true),
+    }
+}
+
+/// Whether it is one, of whatever version.
+fn is_version(path: &Path) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(version) => Ok(version.len() > VERSION_MAGIC.len() && version.starts_with(VERSION_MAGIC)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -456,9 +486,9 @@ impl Look<'_> {
         Ok(row.map(|row| format::decode_row(shared(row))).transpose()?)
     }
 
-    /// Rows whose keys are `from` or sort after it.
-    pub(super) fn rows(&self, from: &[u8]) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
-        self.snapshot.range(&self.engine.meta, from..).map(|found| {
+    /// Rows whose keys sort from `start` on.
+    pub(super) fn rows(&self, start: Bound<Vec<u8>>) -> impl Iterator<Item = Result<(Bytes, u64, Bytes), EngineError>> {
+        self.snapshot.range(&self.engine.meta, (start, Bound::Unbounded)).map(|found| {
             let (key, row) = found.into_inner()?;
             let (version, value) = format::decode_row(shared(row))?;
             Ok((shared(key), version, value))
@@ -482,6 +512,14 @@ impl Look<'_> {
 
     pub(super) fn last_number(&self) -> Result<u64, EngineError> {
         self.state(LAST_NUMBER)
+    }
+
+    /// The greatest number of the logs that still have batches, as long as numbers have 32 bits; zero if there are none.
+    ///
+    /// Takes its time if those of the last ones were removed lately.
+    pub(super) fn last_log(&self) -> Result<LogNumber, EngineError> {
+        let last = self.snapshot.last_key_value(&self.engine.batches).map(|found| found.key()).transpose()?;
+        Ok(last.map(|key| BatchKey::decode(&key)).transpose()?.map_or(LogNumber(0), |key| key.log))
     }
 
     pub(super) fn ends(&self) -> Result<u64, EngineError> {

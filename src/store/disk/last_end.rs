@@ -18,6 +18,7 @@ use super::engine::{Engine, EngineError};
 pub(super) struct LastEnd {
     file: PathBuf,
     number: u64,
+    is_certain: bool,
 }
 
 impl LastEnd {
@@ -27,12 +28,18 @@ impl LastEnd {
         // One that cannot be read says nothing: it was not synced.
         let noted = fs::read_to_string(&file).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
         match noted.is_none_or(|noted| noted <= number) {
-            true => Ok(Self { file, number }),
+            true => Ok(Self { file, number, is_certain: noted.is_some() }),
             false => Err(EngineError::Damaged(format!(
                 "what was written last is missing from its journal; remove {} to go on without it",
                 file.display()
             ))),
         }
+    }
+
+    /// Whether it is known that what was written before it is there: not if `file` is missing, which is how an operator goes
+    /// on without that.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.is_certain
     }
 
     /// Notes another one. Nothing is written after it.

@@ -131,9 +131,12 @@ impl DiskStore {
         let directory = DataDirectory::open(path)?;
         let database = directory.database();
         let failed = |reason: String| OpenError::Database { path: database.clone(), reason };
+        let sizes = sizes.within(space::reserve_of(directory.path()).map_err(|error| failed(error.to_string()))?);
         let engine = Arc::new(Engine::open(&database, memory, sizes).map_err(|error| failed(error.to_string()))?);
-        let last = engine.look().last_number().map_err(|error| failed(error.to_string()))?;
         let last_end = LastEnd::find(&engine, directory.end()).map_err(|error| failed(error.to_string()))?;
+        let last = last_number(&engine, &last_end).map_err(|error| failed(error.to_string()))?;
+        // Only now: a journal that is missing its end may be found again, and what it points to must still be there.
+        engine.clear_up().map_err(|error| failed(error.to_string()))?;
         let probe = probe(directory.path(), &engine);
         Self::start(engine, directory, probe, last, last_end).map_err(|error| failed(error.to_string()))
     }
@@ -178,10 +181,11 @@ impl DiskStore {
             last_end,
             reports: writer::reports(queue.clone()),
         };
-        // Whatever fails from here on, dropping `store` ends the threads that were started.
+        // Whatever fails from here on, dropping `store` ends the threads that were started: first the writer, on which the
+        // one that removes waits.
+        store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         store.threads.push(deletions::start(deletions.clone())?);
         store.threads.push(reclaim::start(reclaim, engine, queue, space, deletions)?);
-        store.threads.push(thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?);
         Ok(store)
     }
 
@@ -202,6 +206,21 @@ impl DiskStore {
     pub fn audit(&self) -> Result<Audit, StoreError> {
         audit::audit(&self.shared.engine).map_err(|error| error.of_read("what is stored"))
     }
+}
+
+/// The last number that was given. What says so is lost with the end of the journal, when batches may have been moved out of
+/// it: a log with the number of another one would take these for its own.
+fn last_number(engine: &Engine, last_end: &LastEnd) -> Result<u64, EngineError> {
+    let look = engine.look();
+    let noted = look.last_number()?;
+    if last_end.is_certain() {
+        return Ok(noted);
+    }
+    let of_batches = look.last_log().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the last batch cannot be read");
+        LogNumber(0)
+    });
+    Ok(noted.max(of_batches.0))
 }
 
 impl Shared {

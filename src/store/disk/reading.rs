@@ -1,37 +1,62 @@
 //! Finding batches: by number, by time. Nothing but keys is read until the batches are known.
 
+use std::mem;
+
 use super::{
     engine::{EngineError, Look},
     format::{BatchKey, Damage, Released, StoredHead},
 };
 use crate::types::{Batch, Position, SeqNum, Timestamp};
 
-/// Batches from the one that holds `from` on, until they make it `budget` metered bytes or the tail is reached.
-///
-/// What is missing between them, or does not fit, is damage: everything up to the tail was once durable.
-pub(super) fn read(look: &Look<'_>, head: &StoredHead, from: SeqNum, budget: usize) -> Result<Vec<Batch>, EngineError> {
-    let tail = head.head.tail.seq_num;
-    let from = from.max(head.released.to);
-    if from >= tail {
-        return Ok(Vec::new());
+/// A read, which goes on where it was when something was moved meanwhile: it comes to its end, however much is moved.
+pub(super) struct Reading {
+    from: SeqNum,
+    budget: usize,
+    found: Vec<Batch>,
+    /// Metered bytes of what was found.
+    metered: usize,
+    /// Where what was found ends, if anything was.
+    next: SeqNum,
+}
+
+impl Reading {
+    /// Of batches from the one that holds `from` on, until they make it `budget` metered bytes or the tail is reached.
+    pub(super) const fn new(from: SeqNum, budget: usize) -> Self {
+        Self { from, budget, found: Vec::new(), metered: 0, next: from }
     }
-    let mut next = batch_holding(look, head, from)?.first;
-    let (mut batches, mut metered) = (Vec::new(), 0);
-    for batch in look.batches(head.log, next, tail) {
-        let batch = batch?;
-        if batch.first_seq_num() != next {
-            return Err(missing(next));
+
+    /// Reads them. What is missing between them, or does not fit, is damage: everything up to the tail was once durable.
+    pub(super) fn go_on(&mut self, look: &Look<'_>, head: &StoredHead) -> Result<Vec<Batch>, EngineError> {
+        let tail = head.head.tail.seq_num;
+        let from = self.from.max(head.released.to);
+        if from >= tail {
+            return Ok(Vec::new());
         }
-        next = batch.end().seq_num;
-        metered += batch.metered();
-        batches.push(batch);
-        if metered >= budget {
-            break;
+        // What comes next may have been let go of meanwhile.
+        if self.found.is_empty() || self.next < from {
+            *self = Self { next: batch_holding(look, head, from)?.first, ..Self::new(self.from, self.budget) };
+        }
+        self.find(look.batches(head.log, self.next, tail))?;
+        match from < self.next && (self.metered >= self.budget || self.next == tail) && self.next <= tail {
+            true => Ok(mem::take(&mut self.found)),
+            false => Err(missing(self.next)),
         }
     }
-    match from < next && (metered >= budget || next == tail) && next <= tail {
-        true => Ok(batches),
-        false => Err(missing(next)),
+
+    fn find(&mut self, batches: impl Iterator<Item = Result<Batch, EngineError>>) -> Result<(), EngineError> {
+        for batch in batches {
+            let batch = batch?;
+            if batch.first_seq_num() != self.next {
+                return Err(missing(self.next));
+            }
+            self.next = batch.end().seq_num;
+            self.metered += batch.metered();
+            self.found.push(batch);
+            if self.metered >= self.budget {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -67,6 +67,14 @@ impl Default for SegmentSizes {
     }
 }
 
+impl SegmentSizes {
+    /// These, for a disk on which appends leave `reserve` bytes free, of which moves may take half. What is live of a segment,
+    /// up to half of it, must find room there before anything of it is given back: else a disk once full would stay so.
+    pub(super) fn within(self, reserve: u64) -> Self {
+        Self { full: self.full.min(reserve / 2), ..self }
+    }
+}
+
 /// The segments of a store, for those who read and those who look after them.
 pub(super) struct Segments {
     directory: PathBuf,
@@ -92,8 +100,7 @@ struct Table {
 struct OpenFiles(Vec<(SegmentNumber, Arc<File>)>);
 
 impl Segments {
-    /// Opens those in `directory`, made if it is not there. What `usage` does not know, or knows as empty, is deleted: it
-    /// was never pointed to, or is not any more.
+    /// Opens those in `directory`, made if it is not there, of which `usage` is known. Changes none of them.
     pub(super) fn open(
         directory: &Path,
         sizes: SegmentSizes,
@@ -103,18 +110,23 @@ impl Segments {
         let last = usage.last_key_value().map_or(0, |(number, _)| number.0);
         let mut table = Table { next: last + 1, ..Table::default() };
         usage.retain(|_, usage| usage.live > 0);
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let Some(number) = number_of(&path) else { continue };
+        for (number, _) in files_in(directory)? {
             table.next = table.next.max(number.0 + 1);
-            match usage.get(&number) {
+        }
+        table.usage = usage;
+        Ok(Self { directory: directory.into(), sizes, table: Mutex::new(table), open: Mutex::default() })
+    }
+
+    /// Gives back what earlier processes left: segments that were never pointed to, or are not any more, and what was set
+    /// aside for others. To be called before anything is written.
+    pub(super) fn clear_up(&self) -> io::Result<()> {
+        for (number, path) in files_in(&self.directory)? {
+            match self.usage(number) {
                 Some(usage) => give_back_behind(&path, usage.written)?,
                 None => fs::remove_file(&path)?,
             }
         }
-        sync_directory(directory)?;
-        table.usage = usage;
-        Ok(Self { directory: directory.into(), sizes, table: Mutex::new(table), open: Mutex::default() })
+        sync_directory(&self.directory)
     }
 
     pub(super) fn sizes(&self) -> SegmentSizes {
@@ -402,6 +414,12 @@ fn give_back_behind(path: &Path, end: u64) -> io::Result<()> {
         true => file.set_len(end),
         false => Ok(()),
     }
+}
+
+/// The segments in `directory`, in any order.
+fn files_in(directory: &Path) -> io::Result<Vec<(SegmentNumber, PathBuf)>> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect();
+    Ok(entries?.into_iter().filter_map(|path| Some((number_of(&path)?, path))).collect())
 }
 
 fn number_of(path: &Path) -> Option<SegmentNumber> {

@@ -108,14 +108,24 @@ impl Free {
     }
 }
 
+/// Bytes that appends leave free on the file system that `directory` is on.
+pub(super) fn reserve_of(directory: &Path) -> io::Result<u64> {
+    Ok(ask(directory)?.reserve())
+}
+
 /// Asks the file system that `directory` is on. What is written and will be written once more counts as taken.
 pub(super) fn of_file_system(directory: &Path, engine: &Arc<Engine>) -> Probe {
     let (directory, engine) = (directory.to_path_buf(), engine.clone());
     Box::new(move || {
-        let found = rustix::fs::statvfs(&directory)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Ok(Free { free: bytes(found.f_bavail).saturating_sub(engine.unmoved()), total: bytes(found.f_blocks) })
+        let Free { free, total } = ask(&directory)?;
+        Ok(Free { free: free.saturating_sub(engine.unmoved()), total })
     })
+}
+
+fn ask(directory: &Path) -> io::Result<Free> {
+    let found = rustix::fs::statvfs(directory)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Free { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
 }
 
 #[cfg(test)]

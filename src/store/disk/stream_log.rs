@@ -10,7 +10,7 @@ use super::{
     format::{self, BatchKey, Pieces, Place, Released, StoredHead},
     log::{Accepted, Log},
     queue::{Append, Moves, Request, Value},
-    reading,
+    reading::{self, Reading},
     space::Purpose,
 };
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
     types::{Batch, Head, Position, SeqNum, Timestamp},
 };
 
-/// How often batches that were moved while they were read are looked for again. Moving one takes many times as long as
-/// reading it.
-const MOST_LOOKS: usize = 10;
+/// How often batches that were moved while they were read are looked for again. A read goes on where it was, and moving a
+/// batch takes many times as long as reading it.
+const MOST_LOOKS: usize = 100;
 
 /// The log as those who use the store see it.
 pub(super) struct DiskLog {
@@ -43,7 +43,7 @@ impl DiskLog {
     /// head for both would miss batches that a trim removed while the look waited for its thread.
     fn look<T: Default + Send + 'static>(
         &self,
-        look: impl Fn(&Look<'_>, &StoredHead) -> Result<T, EngineError> + Send + 'static,
+        mut look: impl FnMut(&Look<'_>, &StoredHead) -> Result<T, EngineError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let Some(head) = self.log.durable() else { return Box::pin(std::future::ready(Ok(T::default()))) };
         let (engine, log) = (self.shared.engine.clone(), self.log.clone());
@@ -111,7 +111,8 @@ impl StreamLog for DiskLog {
     }
 
     fn read(&self, from: SeqNum, budget: usize) -> StoreFuture<'_, Vec<Batch>> {
-        self.look(move |look, head| reading::read(look, head, from, budget))
+        let mut reading = Reading::new(from, budget);
+        self.look(move |look, head| reading.go_on(look, head))
     }
 
     fn seek(&self, from: SeqNum, timestamp: Timestamp) -> StoreFuture<'_, Option<Position>> {

@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures::executor::block_on;
@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     store::{
-        CommitSink, Store, StoreError, StreamLog, Version,
-        contract::{Backend, Reports, suite},
+        CommitSink, MetaWrite, Store, StoreError, StreamLog, Version,
+        contract::{Backend, PATIENCE, Reports, suite},
     },
     types::{
         Batch, FencingToken, Head, MemoryShares, SeqNum, StreamId,
@@ -114,10 +114,10 @@ impl Writer {
     }
 }
 
-/// Tries until `done`, which something in the background brings about; half a minute at most.
+/// Tries until `done`, which something in the background brings about.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(30) {
+    while began.elapsed() < PATIENCE {
         if done() {
             return;
         }
@@ -145,12 +145,39 @@ fn one_directory_serves_one_store() {
 
 #[test]
 fn a_database_that_was_never_finished_is_made_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(super::DataDirectory::open(directory.path()).unwrap());
-    std::fs::create_dir_all(directory.path().join("log/keyspaces")).unwrap();
-    std::fs::write(directory.path().join("log/0.jnl"), "").unwrap();
-    let store = DiskStore::open(directory.path(), MEMORY).unwrap();
-    Writer::open(&store, 1).append("x").unwrap();
+    for version in [None, Some(""), Some("FJL")] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(super::DataDirectory::open(directory.path()).unwrap());
+        let database = directory.path().join("log");
+        std::fs::create_dir_all(database.join("keyspaces")).unwrap();
+        std::fs::write(database.join("0.jnl"), "").unwrap();
+        if let Some(torn) = version {
+            std::fs::write(database.join("version"), torn).unwrap();
+        }
+        let store = DiskStore::open(directory.path(), MEMORY).unwrap();
+        Writer::open(&store, 1).append("x").unwrap();
+    }
+}
+
+#[test]
+fn a_database_without_its_version_is_not_made_anew() {
+    for torn in [None, Some(""), Some("FJL")] {
+        let disk = OnDisk::create();
+        Writer::open(&disk.store, 1).append("x").unwrap();
+        let OnDisk { store, directory } = disk;
+        drop(store);
+        let path = directory.path().join("log/version");
+        let version = std::fs::read(&path).unwrap();
+        match torn {
+            Some(torn) => std::fs::write(&path, torn).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let refused = DiskStore::open(directory.path(), MEMORY).unwrap_err();
+        assert!(refused.to_string().contains("log/version"), "{refused}");
+        std::fs::write(&path, version).unwrap();
+        let disk = OnDisk::open(directory);
+        assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1), "it is all there");
+    }
 }
 
 #[test]
@@ -373,6 +400,26 @@ fn a_commit_that_trims_passes_a_full_disk() {
 }
 
 #[test]
+fn a_key_that_the_engine_does_not_take_is_refused_and_harms_nobody() {
+    let disk = OnDisk::create();
+    let meta = disk.store.meta();
+    let longest = vec![7; 65_535];
+    for key in [&[][..], &[&longest[..], &[7]].concat()] {
+        let refused = block_on(meta.put(key, "value".into(), Version::ABSENT)).unwrap_err();
+        assert!(matches!(refused, StoreError::NotDone(_)), "{refused}");
+        assert!(matches!(block_on(meta.remove(key, Version::ABSENT)), Err(StoreError::NotDone(_))));
+        assert_eq!(block_on(meta.get(key)), Ok(None));
+    }
+    let written = block_on(meta.put(&longest, "value".into(), Version::ABSENT));
+    assert!(matches!(written, Ok(MetaWrite::Done(_))), "{written:?}");
+    let scan = |prefix: &[u8], after: Option<&[u8]>| block_on(meta.scan(prefix, after, 9)).unwrap().len();
+    assert_eq!((scan(b"", None), scan(&longest, None), scan(b"", Some(&longest))), (1, 1, 0));
+    let too_long = [&longest[..], &[7]].concat();
+    assert_eq!((scan(&too_long, None), scan(b"", Some(&too_long))), (0, 0));
+    disk.store.health().unwrap();
+}
+
+#[test]
 fn numbers_are_not_given_again_after_a_restart() {
     let disk = OnDisk::create();
     (0..3).for_each(|stream| drop(Writer::open(&disk.store, stream).append("x").unwrap()));
@@ -380,6 +427,30 @@ fn numbers_are_not_given_again_after_a_restart() {
     // Given, and never used for anything that was written.
     let disk = disk.reopen().unwrap();
     assert!(disk.store.shared.numbers.next() >= highest);
+}
+
+#[test]
+fn a_number_that_batches_have_is_not_given_again() {
+    let disk = OnDisk::create();
+    (1..=3).for_each(|stream| drop(Writer::open(&disk.store, stream).append("of another").unwrap()));
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    with_engine(directory.path(), |engine| {
+        // As it is when the end of the journal was lost: batches were moved out of it before.
+        let mut writing = engine.write();
+        (1..=3).for_each(|stream| writing.remove_head(StreamId::new(stream)));
+        writing.put_last_number(1);
+        writing.commit().unwrap();
+    });
+    // As it is given up.
+    std::fs::remove_file(directory.path().join("end")).unwrap();
+    let disk = OnDisk::open(directory);
+    let mut writers = [4, 5, 6].map(|stream| Writer::open(&disk.store, stream));
+    for writer in &mut writers {
+        let batch = writer.append("its own").unwrap();
+        let found = block_on(writer.log.read(SeqNum::FIRST, usize::MAX)).unwrap();
+        assert!(found.iter().map(Batch::records_bytes).eq([batch.records_bytes()]), "{found:?}");
+    }
 }
 
 #[test]

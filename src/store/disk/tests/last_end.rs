@@ -9,20 +9,35 @@ fn journals(directory: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
 }
 
-/// A store that was ended, without what one of its streams was given after it had been ended before.
-fn with_lost_end() -> Arc<TempDir> {
+/// The journals as they are, to be put back.
+struct Saved(Vec<(PathBuf, Vec<u8>)>);
+
+impl Saved {
+    fn of(directory: &Path) -> Self {
+        Self(journals(directory).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect())
+    }
+
+    /// In the place of those that are there.
+    fn put_back(&self, directory: &Path) {
+        journals(directory).iter().for_each(|path| fs::remove_file(path).unwrap());
+        self.0.iter().for_each(|(path, journal)| fs::write(path, journal).unwrap());
+    }
+}
+
+/// A store that was ended, without what one of its streams was given after it had been ended before; and that.
+fn without_end(kept: &str, lost: &str) -> (Arc<TempDir>, Saved) {
     let disk = OnDisk::create();
-    Writer::open(&disk.store, 1).append("kept").unwrap();
+    Writer::open(&disk.store, 1).append(kept).unwrap();
     let OnDisk { store, directory } = disk;
     drop(store);
-    let before: Vec<_> = journals(directory.path()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+    let before = Saved::of(directory.path());
     let disk = OnDisk::open(directory);
-    Writer::open(&disk.store, 1).append("lost").unwrap();
+    Writer::open(&disk.store, 1).append(lost).unwrap();
     let OnDisk { store, directory } = disk;
     drop(store);
-    journals(directory.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
-    before.into_iter().for_each(|(journal, path)| fs::write(path, journal).unwrap());
-    directory
+    let whole = Saved::of(directory.path());
+    before.put_back(directory.path());
+    (directory, whole)
 }
 
 fn noted(disk: &OnDisk) -> Option<String> {
@@ -44,7 +59,7 @@ fn it_is_noted_when_the_store_is_closed() {
 
 #[test]
 fn a_journal_without_its_end_is_refused() {
-    let directory = with_lost_end();
+    let (directory, _) = without_end("kept", "lost");
     for _ in 0..2 {
         let refused = DiskStore::open(directory.path(), MEMORY).unwrap_err();
         assert!(matches!(refused, OpenError::Database { .. }), "{refused}");
@@ -53,6 +68,19 @@ fn a_journal_without_its_end_is_refused() {
     fs::remove_file(directory.path().join("end")).unwrap();
     let disk = OnDisk::open(directory);
     assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(1), "what is left is there for those who say so");
+}
+
+#[test]
+fn nothing_is_given_back_while_the_end_is_missing() {
+    // Both stand in segments, and the journal has the only pointer to the second.
+    let body = |letter: &str| letter.repeat(3000);
+    let (directory, whole) = without_end(&body("k"), &body("l"));
+    for _ in 0..2 {
+        DiskStore::open(directory.path(), MEMORY).unwrap_err();
+    }
+    whole.put_back(directory.path());
+    let disk = OnDisk::open(directory);
+    assert_eq!(Writer::open(&disk.store, 1).read(0), Ok(2), "where the end is found again, so is what it points to");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
 
 use super::*;
 use crate::store::disk::{
+    engine::EngineError,
     format::{FrameHead, Pieces, Usage},
+    reading::{self, Reading},
     segments::{SegmentWriter, Segments},
 };
 
@@ -137,12 +139,14 @@ fn live_batches_are_moved_out_of_segments_that_are_mostly_dead() {
 fn reads_find_what_is_moved_while_they_read() {
     let disk = OnDisk::create();
     let (mut goes, mut stays) = (Writer::open(&disk.store, 1), Writer::open(&disk.store, 2));
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let log = stays.log.clone();
+    let running = Arc::new(());
+    let (log, runs) = (stays.log.clone(), Arc::downgrade(&running));
     thread::scope(|scope| {
+        // Gone as well when something panics here.
+        let _running = running;
         for _ in 0..2 {
             scope.spawn(|| {
-                while !done.load(Relaxed) {
+                while runs.strong_count() > 0 {
                     let found = block_on(log.read(SeqNum::FIRST, usize::MAX)).unwrap();
                     found.iter().fold(SeqNum::FIRST, |next, batch| {
                         assert_eq!(batch.first_seq_num(), next);
@@ -157,15 +161,63 @@ fn reads_find_what_is_moved_while_they_read() {
             trim(&goes, goes.head.tail.seq_num.get());
         }
         let segments = disk.store.shared.engine.segments();
-        let began = Instant::now();
         // No segment but the current one stays less than half live.
-        while segments.disk_space() >= 2 * 60 * 3200 + 20_000 && began.elapsed() < Duration::from_secs(20) {
-            thread::yield_now();
-        }
-        done.store(true, Relaxed);
-        assert!(segments.disk_space() < 2 * 60 * 3200 + 20_000, "they were moved");
+        eventually("moving", || segments.disk_space() < 2 * 60 * 3200 + 20_000);
     });
     assert_eq!(stays.read(0), Ok(60));
+}
+
+/// Moves what is in the segment `number` to another one, as the writer does it.
+fn move_out_of(engine: &Engine, number: u64) {
+    let segment = SegmentNumber(number);
+    let look = engine.look();
+    let batches = look.all_batches().map(|batch| batch.unwrap());
+    let pointed = batches.filter_map(|(key, pointer)| Some((key, pointer.filter(|to| to.segment == segment)?)));
+    let value_of = |(key, pointer)| (key, Pieces::whole(engine.value_behind(&key, &pointer).unwrap()));
+    let moved: Vec<_> = pointed.map(value_of).collect();
+    let large: Vec<_> = moved.iter().map(|(key, value)| (key, value)).collect();
+    let written = SegmentWriter::new(engine.segments().clone()).append(&large).unwrap().unwrap();
+    let mut writing = engine.write();
+    written.pointers.iter().for_each(|(key, pointer)| writing.put_pointer(key, pointer));
+    writing.commit().unwrap();
+    let live = Usage { live: 1, ..Usage::default() };
+    let usage = BTreeMap::from([(segment, Usage::default()), (written.pointers[0].1.segment, live)]);
+    engine.segments().settle(Some(&written), usage);
+    engine.segments().take_empty().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn a_read_goes_on_where_it_was_when_something_was_moved() {
+    let disk = OnDisk::create();
+    let mut writer = Writer::open(&disk.store, 1);
+    // Six of them fill a segment.
+    let batches: Vec<_> = (0..18).map(|i| writer.append(&large(i)).unwrap()).collect();
+    drop(writer);
+    let OnDisk { store, directory } = disk;
+    drop(store);
+    with_engine(directory.path(), |engine| {
+        let look = engine.look();
+        let written = look.head(StreamId::new(1)).unwrap().unwrap();
+        let mut head = reading::head_after_last(&look, written).unwrap();
+        let mut reading = Reading::new(SeqNum::FIRST, usize::MAX);
+        let mut read_while_moving = |number| {
+            let look = engine.look();
+            move_out_of(engine, number);
+            reading.go_on(&look, &head)
+        };
+        let moved = read_while_moving(2).unwrap_err();
+        assert!(matches!(moved, EngineError::Moved), "{moved}");
+        let found = read_while_moving(1).expect("the first six were found before");
+        assert!(found.iter().map(Batch::records_bytes).eq(batches.iter().map(Batch::records_bytes)));
+
+        let mut reading = Reading::new(SeqNum::FIRST, usize::MAX);
+        let look = engine.look();
+        move_out_of(engine, 3);
+        reading.go_on(&look, &head).unwrap_err();
+        head.released.to = SeqNum::new(15);
+        let found = reading.go_on(&engine.look(), &head).unwrap();
+        assert!(found.iter().map(Batch::records_bytes).eq(batches[15..].iter().map(Batch::records_bytes)));
+    });
 }
 
 #[test]

@@ -251,6 +251,6 @@ async fn threads_of_the_store_wait_for_no_runtime() {
     disk.store.shared.queue.push(Request::Remove(nothing_to_remove(done))).unwrap();
     let (tell, told) = mpsc::channel();
     thread::spawn(move || tell.send(removed.blocking_recv()));
-    let answer = told.recv_timeout(Duration::from_secs(20)).expect("it is told");
+    let answer = told.recv_timeout(PATIENCE).expect("it is told");
     assert_eq!(answer, Ok(Ok(())));
 }
