@@ -209,9 +209,13 @@ impl ReadSession {
                         self.clock.delivered(now, heartbeat_interval());
                         break Some(Ok(event));
                     }
-                    Ok(CatchUp::AtTail) => {
+                    Ok(CatchUp::AtTail(tail)) => {
                         self.clock.arrived(now);
                         self.caught_up(State::Following);
+                        // Before the next look: by then the tail may be another one.
+                        if self.clock.due(now) == Due::Heartbeat {
+                            break Some(Ok(self.heartbeat(tail, now)));
+                        }
                     }
                     Ok(CatchUp::BoundMet) => self.caught_up(State::Done),
                     Err(failure) => {
@@ -303,7 +307,7 @@ impl ReadSession {
             }
             self.next = self.next.max(head.trim_point);
             if self.next >= head.tail.seq_num {
-                return Poll::Ready(Ok(CatchUp::AtTail));
+                return Poll::Ready(Ok(CatchUp::AtTail(head.tail)));
             }
             self.fetch(cx)?;
         }
@@ -416,6 +420,7 @@ impl ReadSession {
             Ahead::Records(slices) => Poll::Ready(Ok(self.deliver(&slices, tail, now))),
             Ahead::Behind => {
                 self.clock.fell_behind();
+                self.waits = false;
                 self.state = State::catching_up(self.cut);
                 Poll::Ready(Ok(None))
             }
@@ -424,16 +429,18 @@ impl ReadSession {
                     self.follow();
                     Poll::Pending
                 }
-                Due::Heartbeat => {
-                    self.clock.heartbeat_sent(now, heartbeat_interval());
-                    Poll::Ready(Ok(Some(ReadEvent::Heartbeat(tail))))
-                }
+                Due::Heartbeat => Poll::Ready(Ok(Some(self.heartbeat(tail, now)))),
                 Due::WaitOver => {
                     self.state = State::Done;
                     Poll::Ready(Ok(None))
                 }
             },
         }
+    }
+
+    fn heartbeat(&mut self, tail: Position, now: Instant) -> ReadEvent {
+        self.clock.heartbeat_sent(now, heartbeat_interval());
+        ReadEvent::Heartbeat(tail)
     }
 
     /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,
@@ -500,7 +507,8 @@ fn decrypt(cipher: &RecordCipher, slices: &[BatchSlice]) -> Decrypted {
 /// How catching up goes on.
 enum CatchUp {
     Page(ReadEvent),
-    AtTail,
+    /// There.
+    AtTail(Position),
     BoundMet,
 }
 

@@ -468,6 +468,18 @@ async fn a_reader_says_that_it_waits_only_when_it_was_given_all_there_is() {
     }
     assert!(matches!(peek(&mut reader), Poll::Ready(Some(Ok(ReadEvent::Followed(_))))));
     assert!(!reader.waits());
+    assert!(matches!(peek(&mut reader), Poll::Ready(Some(Ok(ReadEvent::Followed(_))))));
+    assert!(reader.waits());
+    // More than the ring keeps.
+    for _ in 0..12 {
+        world.append(testing::uniform_input(10, 100_000)).await;
+    }
+    while let Poll::Ready(event) = peek(&mut reader) {
+        assert!(
+            !reader.waits(),
+            "not even when it is back at the tail: it has not looked for what comes next: {event:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -548,6 +560,35 @@ async fn a_bounded_read_without_wait_ends_at_the_tail_without_a_heartbeat() {
     let mut reader = world.reader(ReadRequest { bounds, ..from_the_start() }).await;
     assert_eq!(bodies(peek(&mut reader)), ["a"]);
     assert!(matches!(peek(&mut reader), Poll::Ready(None)));
+}
+
+#[tokio::test]
+async fn a_reader_hears_that_it_is_at_the_tail_before_what_comes_there() {
+    // s2s.md §7.2: at every switch to following, also when somebody appends in that moment.
+    let world = World::new().await;
+    let (mut writer, store) = (world.writer().await, world.store.clone());
+    let is_done = Arc::new(AtomicBool::new(false));
+    let done = is_done.clone();
+    let appends = std::thread::spawn(move || {
+        // No more than the store has room for.
+        for _ in (0..50_000).take_while(|_| !done.load(Ordering::Relaxed)) {
+            put(&mut writer, &one("x"));
+            store.release();
+            while ack(&mut writer).is_ready() {}
+        }
+    });
+    for _ in 0..20_000 {
+        let mut reader = world.reader(ReadRequest::default()).await;
+        let first = loop {
+            match peek(&mut reader) {
+                Poll::Ready(Some(Ok(ReadEvent::Records { stage: Stage::CatchingUp, .. }))) => {}
+                event => break event,
+            }
+        };
+        assert!(matches!(first, Poll::Ready(Some(Ok(ReadEvent::Heartbeat(_))))), "{first:?}");
+    }
+    is_done.store(true, Ordering::Relaxed);
+    appends.join().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
