@@ -22,6 +22,7 @@
 //! | [`telemetry`] | what the gateway counts about itself | sessions and streams |
 //! | [`memory`] | bytes of memory counted against a limit; whole pages of it | what they are used for |
 //! | `watchers` | sessions that are to be woken when something ends | what ends |
+//! | `to_the_end` | work that goes on although nobody waits for it | what it is |
 //! | [`clock`] | the time of day, and the time for deadlines | |
 //!
 //! Arrows point down only; no two modules import each other:
@@ -69,6 +70,7 @@ pub mod server;
 pub mod store;
 pub mod streams;
 pub mod telemetry;
+mod to_the_end;
 pub mod types;
 pub mod usage;
 mod watchers;

@@ -2,9 +2,12 @@
 
 pub mod pages;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// A part of the process's memory, and how much of it is taken. It counts and refuses nothing: whoever takes more than
@@ -99,9 +102,31 @@ impl Drop for Held {
     }
 }
 
+/// Entries that an empty queue keeps room for at most.
+const ROOM: usize = 64;
+
+/// Lets go of the room that `queue` grew to, if it is empty: whoever was busy once may be idle for long, and there may be
+/// thousands of them. One that is busy again soon grows again at little cost.
+pub(crate) fn let_go_of_room<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() && queue.capacity() > ROOM {
+        queue.shrink_to(ROOM);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_empty_queue_lets_go_of_its_room() {
+        let mut queue: VecDeque<_> = (0..1000).collect();
+        queue.truncate(1);
+        let_go_of_room(&mut queue);
+        assert!(queue.capacity() >= 1000, "it is in use");
+        queue.clear();
+        let_go_of_room(&mut queue);
+        assert!((1..=2 * ROOM).contains(&queue.capacity()), "{}", queue.capacity());
+    }
 
     #[test]
     fn what_is_taken_is_given_back() {

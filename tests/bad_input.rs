@@ -320,6 +320,11 @@ async fn names_of_streams_that_are_none() {
         peer.json("PUT", &format!("/v1/basins/{name}"), "").await.assert_error(400, "bad_path");
     }
     peer.json("POST", "/v1/basins", r#"{"basin":"short-1"}"#).await.assert_error(400, "bad_json");
+    for id in ["%00", "%ff", "%2e", "..", &"a".repeat(97)] {
+        peer.json("DELETE", &format!("/v1/access-tokens/{id}"), "").await.assert_error(400, "bad_path");
+    }
+    let longest = format!("/v1/access-tokens/{}", "a".repeat(96));
+    peer.json("DELETE", &longest, "").await.assert_error(404, "access_token_not_found");
     bystander.still_works().await;
 }
 
@@ -328,6 +333,9 @@ async fn the_short_form_without_a_stream() {
     // s2s.md §1.1
     let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
     refused(&mut peer, session_request("POST", "/session"), 400, "bad_header").await;
+    let mut without_basin = with_headers(session_request("POST", "/session"), &[("s2-stream", "orders")]);
+    without_basin.headers_mut().remove("s2-basin");
+    refused(&mut peer, without_basin, 400, "bad_header").await;
     for name in ["", ".", "%ff", "%00"] {
         let request = with_headers(session_request("POST", "/session"), &[("s2-stream", name)]);
         refused(&mut peer, request, 400, "bad_header").await;
@@ -366,6 +374,10 @@ async fn s2_format_that_is_unknown() {
         .header("accept", "application/protobuf")
         .header("s2-format", "utf8");
     assert_eq!(peer.call(protobuf.body(message(["x"])).unwrap()).await.status(), 200);
+    let protobuf = basin_request("GET", &format!("{}?seq_num=0", records_path("orders")))
+        .header("accept", "application/protobuf")
+        .header("s2-format", "utf8");
+    assert_eq!(peer.call(protobuf.body(Bytes::new()).unwrap()).await.status(), 200);
     bystander.still_works().await;
 }
 
@@ -384,6 +396,58 @@ async fn s2_stream_config_that_is_none() {
         }
     }
     peer.get(&stream_path("missing")).await.assert_error(404, "stream_not_found");
+    // data-plane.md §9: who checks the tail is not asked how to make a stream, or for a key.
+    let tail = basin_request("GET", &format!("{}/tail", records_path("missing"))).header("s2-stream-config", "{");
+    let tail = tail.header("s2-encryption-key", "").body(Bytes::new()).unwrap();
+    assert_eq!(peer.call(tail).await.status(), 200);
+    bystander.still_works().await;
+}
+
+#[tokio::test]
+async fn headers_that_are_not_ascii() {
+    // errors.md §4.2
+    let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    let event_stream = ("accept", "text/event-stream");
+    for (name, value) in [
+        ("s2-stream-config", "{\"storage_class\":\"é\"}"),
+        ("s2-encryption-key", "é"),
+        ("s2-format", "é"),
+        ("last-event-id", "é"),
+    ] {
+        let looks_at_it: Vec<_> = match name {
+            "s2-format" => data_plane_requests("orders").drain(4..6).collect(),
+            "last-event-id" => vec![with_headers(data_plane_requests("orders").remove(5), &[event_stream])],
+            _ => data_plane_requests("orders").drain(..6).collect(),
+        };
+        for mut request in looks_at_it {
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().insert(name, value);
+            refused(&mut peer, request, 400, "bad_header").await;
+        }
+    }
+    bystander.still_works().await;
+}
+
+#[tokio::test]
+async fn headers_that_are_not_visible_ascii() {
+    // errors.md §4.2: also where JSON could have been read from it.
+    let (_gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    let read = format!("{}?seq_num=0&count=0", records_path("orders"));
+    for (name, value, method, path) in [
+        ("s2-basin", "my-basin-\u{e9}", "GET", "/v1/streams"),
+        ("s2-request-token", "\u{e9}", "POST", "/v1/streams"),
+        ("s2-format", "\u{e9}", "GET", &*read),
+        ("s2-encryption-key", "\u{e9}", "GET", &*read),
+        ("s2-stream-config", "{\"storage_class\":\"\u{e9}\"}", "GET", &*read),
+        ("last-event-id", "\u{e9}", "GET", &*read),
+    ] {
+        let mut request = basin_request(method, path).header("accept", "text/event-stream");
+        let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        request.headers_mut().unwrap().insert(name, value);
+        let reply = peer.call(request.body(Bytes::new()).unwrap()).await;
+        println!("{name}");
+        reply.assert_error(400, "bad_header");
+    }
     bystander.still_works().await;
 }
 
@@ -450,6 +514,22 @@ async fn content_types_that_are_wrong() {
             let request = request.body(Bytes::from_static(b"{}")).unwrap();
             peer.call(request).await.assert_error(400, "bad_json");
         }
+        let basin = format!("/v1/basins/{BASIN}");
+        for (method, path) in [
+            ("PATCH", basin.as_str()),
+            ("PATCH", "/v1/streams/orders"),
+            ("POST", "/v1/access-tokens"),
+            ("PUT", "/v1/locations/default"),
+        ] {
+            let request = basin_request(method, path).header("content-type", content_type.unwrap_or_default());
+            peer.call(request.body(Bytes::from_static(b"{}")).unwrap()).await.assert_error(400, "bad_json");
+        }
+        // To ensure, there need be no body: one that is not said to be JSON is none, whatever stands in it.
+        for path in [basin.as_str(), "/v1/streams/orders"] {
+            let request = basin_request("PUT", path).header("content-type", content_type.unwrap_or_default());
+            let reply = peer.call(request.body(Bytes::from_static(b"{")).unwrap()).await;
+            assert_eq!((reply.status(), reply.header("s2-provision-result")), (200, Some("noop")), "{path}");
+        }
     }
     // The first media type decides, without regard to case, and with parameters.
     for content_type in ["S2S/Proto", "s2s/proto; charset=x", "s2s/proto, application/json"] {
@@ -503,9 +583,31 @@ async fn json_that_is_none() {
     let not_base64 = Bytes::from_static(br#"{"records":[{"body":"a"}]}"#);
     peer.call(base64.body(not_base64).unwrap()).await.assert_error(422, "invalid");
 
-    let nested = format!(r#"{{"records":[{{"body":"x","new":{}{}}}]}}"#, "[".repeat(50_000), "]".repeat(50_000));
+    let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let nested = format!(r#"{{"records":[{{"body":"x","new":{deep}}}]}}"#);
     assert_eq!(peer.json("POST", &records, nested).await.status(), 200, "fields that nobody knows are passed over");
     assert_eq!(peer.tail("orders").await, 1);
+
+    let basin = format!("/v1/basins/{BASIN}");
+    for (field, status) in [("new", 200), ("timestamping", 400), ("retention_policy", 400), ("storage_class", 400)] {
+        let config = format!(r#"{{"{field}":{deep}}}"#);
+        let within = format!(r#"{{"default_stream_config":{config}}}"#);
+        for (method, path, body) in [
+            ("PUT", stream_path("orders"), config.clone()),
+            ("PATCH", stream_path("orders"), config),
+            ("PATCH", basin.clone(), within.clone()),
+            ("PUT", basin.clone(), format!(r#"{{"config":{within}}}"#)),
+        ] {
+            let reply = peer.json(method, &path, body).await;
+            assert_eq!(reply.status(), status, "{method} {path} {field}");
+        }
+    }
+    let infinite = format!(r#"{{"retention_policy":{{"infinite":{{"new":{deep}}}}}}}"#);
+    assert_eq!(peer.json("PUT", &stream_path("orders"), infinite).await.status(), 200);
+    for scope in [format!(r#"{{"basins":{deep}}}"#), format!(r#"{{"ops":{deep}}}"#), deep.clone()] {
+        let issue = format!(r#"{{"id":"t","scope":{scope}}}"#);
+        peer.json("POST", "/v1/access-tokens", issue).await.assert_error(400, "bad_json");
+    }
     bystander.still_works().await;
 }
 
@@ -599,6 +701,7 @@ async fn queries_that_are_wrong() {
     for query in ["limit=-1", "limit=x", "limit=1&limit=1", "prefix=%ff"] {
         peer.get(&format!("/v1/streams?{query}")).await.assert_error(400, "bad_query");
         peer.get(&format!("/v1/basins?{query}")).await.assert_error(400, "bad_query");
+        peer.get(&format!("/v1/access-tokens?{query}")).await.assert_error(400, "bad_query");
     }
     peer.get("/v1/basins?prefix=Not-A-Basin").await.assert_error(400, "bad_query");
     peer.get("/v1/streams?start_after=a%00").await.assert_error(400, "bad_query");
@@ -607,7 +710,7 @@ async fn queries_that_are_wrong() {
 
 #[tokio::test]
 async fn of_several_errors_the_first_in_order_is_told() {
-    // errors.md §4.4: basin, path, query, other headers, body, existence.
+    // errors.md §4.4: basin, path, query, other headers, body, parameters that contradict each other, existence.
     let (_gateway, mut peer, mut bystander) = gateway_with(&[]).await;
     let path = "/v1/streams/%00/records?seq_num=x";
     let all_wrong = any_request("GET", path).header("content-type", "s2s/proto").header("s2-stream-config", "{");
@@ -621,6 +724,70 @@ async fn of_several_errors_the_first_in_order_is_told() {
     peer.json("POST", &records_path("missing"), "{").await.assert_error(400, "bad_json");
     peer.json("POST", &records_path("missing"), r#"{"records":[]}"#).await.assert_error(422, "invalid");
     refused(&mut peer, session_request("GET", path), 404, "stream_not_found").await;
+    for query in ["seq_num=0&tail_offset=0", "timestamp=6&until=6"] {
+        let reads = [
+            session_request("GET", &format!("/v1/streams/missing/records?{query}")),
+            session_request("POST", &format!("/v1/streams/missing/session?mode=read&{query}")),
+            basin_request("GET", &format!("/v1/streams/missing/records?{query}")).body(()).unwrap(),
+        ];
+        let events = with_headers(reads[2].clone(), &[("accept", "text/event-stream")]);
+        let bad_id = with_headers(events.clone(), &[("last-event-id", "abc")]);
+        refused(&mut peer, bad_id, 400, "bad_header").await;
+        let bad_format = with_headers(reads[2].clone(), &[("s2-format", "utf8")]);
+        refused(&mut peer, bad_format, 400, "bad_header").await;
+        for read in reads.into_iter().chain([events]) {
+            refused(&mut peer, with_headers(read.clone(), config), 400, "bad_header").await;
+            refused(&mut peer, with_headers(read.clone(), &[("s2-encryption-key", "")]), 400, "bad_header").await;
+            refused(&mut peer, read, 422, "invalid").await;
+        }
+    }
+
+    // The same where basins and streams are managed: basin, path, query, other headers, body, its sense, existence.
+    let (long, no_basin) = ("t".repeat(37), "no-such-basin");
+    let age_zero = r#"{"stream":"s","config":{"retention_policy":{"age":0}}}"#;
+    for (method, path, basin, token, body, status, code) in [
+        ("PUT", "/v1/streams/%00", "Bad", &*long, "{", 400, "bad_header"),
+        ("PUT", "/v1/streams/%00", no_basin, &*long, "{", 400, "bad_path"),
+        ("PUT", "/v1/streams/s", no_basin, "t", "{", 400, "bad_json"),
+        ("PUT", "/v1/streams/s", no_basin, "t", "{}", 404, "basin_not_found"),
+        ("PATCH", "/v1/streams/%00", no_basin, "t", "{", 400, "bad_path"),
+        ("PATCH", "/v1/streams/s", no_basin, "t", r#"{"retention_policy":{"age":0}}"#, 422, "invalid"),
+        ("GET", "/v1/streams?limit=x", "Bad", "t", "", 400, "bad_header"),
+        ("GET", "/v1/streams?limit=x", no_basin, "t", "", 400, "bad_query"),
+        ("POST", "/v1/streams", "Bad", "t", "{", 400, "bad_header"),
+        ("POST", "/v1/streams", no_basin, &*long, "{", 400, "bad_header"),
+        ("POST", "/v1/streams", no_basin, "t", "{", 400, "bad_json"),
+        ("POST", "/v1/streams", no_basin, "t", age_zero, 422, "invalid"),
+        ("POST", "/v1/streams", no_basin, "t", r#"{"stream":"s"}"#, 404, "basin_not_found"),
+        ("POST", "/v1/basins", "Bad", &*long, "{", 400, "bad_header"),
+        ("POST", "/v1/basins", "Bad", "t", "{", 400, "bad_json"),
+        ("POST", "/v1/basins", "Bad", "t", r#"{"basin":"my-basin-01","location":"moon"}"#, 422, "invalid"),
+        ("PATCH", "/v1/basins/Bad", "Bad", "t", "{", 400, "bad_path"),
+        ("PATCH", "/v1/basins/no-such-basin", "Bad", "t", "{", 400, "bad_json"),
+        ("GET", "/v1/metrics/Bad?set=x", "Bad", "t", "", 400, "bad_path"),
+        ("GET", "/v1/metrics/no-such-basin?set=x&start=2&end=1", "Bad", "t", "", 400, "bad_query"),
+    ] {
+        let request = any_request(method, path).header("s2-basin", basin).header("s2-request-token", token);
+        let request = request.header("content-type", "application/json").body(Bytes::from(body)).unwrap();
+        println!("{method} {path} {body}");
+        peer.call(request).await.assert_error(status, code);
+    }
+    bystander.still_works().await;
+}
+
+#[tokio::test]
+async fn bodies_where_there_is_no_use_for_them() {
+    // errors.md §4.1: on GET and DELETE they are ignored, and taken off the connection.
+    let (gateway, mut peer, mut bystander) = gateway_with(&["orders"]).await;
+    for (method, path, status) in [
+        ("GET", "/v1/streams".to_owned(), 200),
+        ("GET", format!("{}?seq_num=0&clamp=true&count=0", records_path("orders")), 200),
+        ("GET", "/v1/locations".to_owned(), 200),
+        ("DELETE", stream_path("orders"), 202),
+    ] {
+        assert_eq!(peer.json(method, &path, "{").await.status(), status, "{method} {path}");
+    }
+    assert_eq!(gateway.metric("s2s_connections_open"), 2.0, "nobody was closed on");
     bystander.still_works().await;
 }
 

@@ -370,7 +370,8 @@ fn tls_with_a_certificate_made_at_start() {
 
 #[test]
 fn told_to_stop_it_acknowledges_what_was_sent_and_ends() {
-    let mut gateway = Gateway::start(&["--drain-timeout", "1s"]);
+    // Time enough for what was sent, also where processes get their turn seldom.
+    let mut gateway = Gateway::start(&["--drain-timeout", "5s"]);
     let mut appender =
         gateway.command(&["append", STREAM, "--create", "--linger", "0"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut follower = gateway.command(&["read", STREAM, "--follow"]);

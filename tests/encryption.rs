@@ -271,6 +271,14 @@ async fn a_wrong_key_ends_a_session_after_what_it_can_read_and_fails_a_unary_rea
         let reply = read_once(&mut peer, "orders", "seq_num=0&count=3", &[(HEADER, &ours)]).await;
         assert_eq!(reply.json()["records"].as_array().unwrap().len(), 3);
 
+        let headers = [(HEADER, ours.as_str()), ("accept", "text/event-stream")];
+        let events = read_once(&mut peer, "orders", "seq_num=1", &headers).await;
+        let events = String::from_utf8(events.body.to_vec()).unwrap();
+        let events: Vec<_> = events.split_terminator("\n\n").collect();
+        let [batch, error] = events[..] else { panic!("{events:?}") };
+        assert!(batch.starts_with("event: batch\nid: 2,2,"), "{batch}");
+        assert!(error.starts_with("event: error\ndata: {\"code\":\"decryption_failed\","), "{error}");
+
         let mut follower = read_session(&mut peer, "", &theirs).await;
         assert_eq!(follower.expect_heartbeat().await, 4);
         append(&mut peer, &ours, [input(["d"])]).await;
@@ -294,8 +302,15 @@ async fn limits_and_bounds_count_the_plaintext() {
 #[tokio::test]
 async fn listings_show_the_cipher() {
     let (_gateway, mut peer) = gateway_with("aes-256-gcm").await;
+    // Also of one that an append makes (data-plane.md §10).
+    assert_eq!(append_once(&mut peer, "made", &[(HEADER, &key(1))], "x").await.status(), 200);
     let streams = peer.get("/v1/streams").await.json();
-    assert_eq!(streams["streams"][0]["cipher"], "aes-256-gcm");
+    for (i, stream) in ["made", "orders"].into_iter().enumerate() {
+        assert_eq!(
+            (&streams["streams"][i]["name"], &streams["streams"][i]["cipher"]),
+            (&json!(stream), &json!("aes-256-gcm"))
+        );
+    }
     let basin = peer.get(&format!("/v1/basins/{BASIN}")).await.json();
     assert_eq!(basin["stream_cipher"], "aes-256-gcm");
 }

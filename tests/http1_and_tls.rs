@@ -470,3 +470,13 @@ async fn who_connects_and_does_not_say_what_they_speak_is_given_up() {
         assert!(ended.is_ok(), "{said:?}: it is still connected");
     }
 }
+
+#[tokio::test]
+async fn a_head_without_end_is_not_kept() {
+    let gateway = Gateway::start().await;
+    for (len, is_served) in [(30 * 1024, true), (100 * 1024, false)] {
+        let mut peer = http1(&gateway).await;
+        peer.send_head("GET", "/health", &[("connection", "close"), ("x-long", &"x".repeat(len))]).await;
+        assert_eq!(peer.closed().await.starts_with(b"HTTP/1.1 200"), is_served, "{len} bytes");
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::client::Builder;
 use support::{
-    peer::{self, BASIN, Peer, Session, within},
+    peer::{self, BASIN, Peer, Session},
     process::{Process, serve},
     tap::{Tap, tapped},
 };
@@ -215,7 +215,7 @@ async fn follow(mut session: Session, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_budget_holds() {
     let load = Load { budget: 32 * MIB, streams: 2_000, busy: 170, batches: 12, connections: 10 };
-    within(load.run()).await;
+    load.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,24 +225,30 @@ async fn the_budget_holds_with_many_streams_and_sessions() {
     load.run().await;
 }
 
+/// Waits until sessions have taken so many bytes.
+async fn until_taken(watch: &mut Peer, bytes: usize) {
+    while Measured::share(watch, "sessions").await.0 < bytes {}
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_never_finished_do_not_fill_memory() {
     let process = Measured::start(&["--memory-budget", "32MiB"]);
     process.provision().await;
-    let mut peers = process.connections(10).await;
+    let (mut peers, mut watch) = (process.connections(10).await, process.connect().await);
     let mut bystander = peers[0].append_session("bystander").await;
     let before = process.memory("VmRSS");
     let begun = peer::raw_frame(MIB, 0, &vec![b'x'; 600 * 1024]);
-    let mut sessions = Vec::new();
-    for peer in &mut peers {
-        for i in 0..10 {
-            let mut session = peer.append_session(&name(i)).await;
-            session.send(begun.clone());
-            sessions.push(session);
+    let (mut sessions, mut told) = (Vec::new(), 0);
+    for number in 0..100 {
+        let mut session = peers[number % 10].append_session(&name(number)).await;
+        session.send(begun.clone());
+        // The first are within the share, and stay; all others are told.
+        tokio::select! {
+            () = session.expect_failure(429, "rate_limited") => told += 1,
+            () = until_taken(&mut watch, (sessions.len() + 1) * begun.len()) => sessions.push(session),
         }
     }
-    // The first are within the share, and stay; the last are not, and are told.
-    sessions.pop().unwrap().expect_failure(429, "rate_limited").await;
+    assert!(sessions.len() >= 5 && told >= 90, "{} stay, {told} are told", sessions.len());
     bystander.send(peer::input(["still served"]));
     bystander.expect_ack().await;
     let (taken, limit) = Measured::share(&mut peers[0], "sessions").await;

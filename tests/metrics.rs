@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
-    peer::{BASIN, Peer, any_request, basin_request, input, records_path, stream_path},
+    peer::{BASIN, Peer, any_request, basin_request, input, records_path, stream_path, within},
 };
 
 /// A midnight.
@@ -296,7 +296,7 @@ async fn use_stream(s2: &S2) {
     let start = || ReadStart::new().with_from(ReadFrom::SeqNum(0));
     stream.read(ReadInput::new().with_start(start())).await.unwrap();
     let mut session = stream.read_session(ReadInput::new().with_start(start()), Default::default()).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), session.next()).await.unwrap().unwrap().unwrap();
+    within(session.next()).await.unwrap().unwrap();
 }
 
 fn has_data(metrics: &[Metric]) -> bool {

@@ -2,12 +2,17 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
 use s2s_gateway::{
     server::BasinHost,
+    store::StoreError,
     types::Compression,
     wire::{Advice, COMPRESSION_THRESHOLD, Frame, ReadBatch, message_frame},
 };
@@ -15,9 +20,10 @@ use serde_json::json;
 
 use self::support::{
     Gateway, Setup,
+    late_store::LateStore,
     peer::{
         BASIN, Peer, any_request, basin_request, frame, input, input_if, message, record, records_path,
-        session_request, stream_path, with_headers, within,
+        session_request, stream_path, until, with_headers, within,
     },
 };
 
@@ -114,6 +120,19 @@ mod appending {
         let mut opening = peer.open(request, false).await;
         opening.sending.send_data(Bytes::from_static(&[0, 0, 0]), true).unwrap();
         assert_eq!(opening.granted().await.expect_records(1).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn headers_of_other_forms_are_not_looked_at() {
+        // s2s.md §1.1
+        let (_gateway, mut peer) = gateway_with(&["orders"]).await;
+        let headers = &[("s2-format", "utf8"), ("last-event-id", "abc"), ("accept", "text/event-stream")];
+        let mut writer = peer.append_session_with("orders", headers).await;
+        writer.send(input(["x"]));
+        assert_eq!(writer.expect_acked().await, (0, 1));
+        let mut reader = peer.read_session_with("orders", "seq_num=0&count=1", headers).await;
+        assert_eq!(reader.expect_records(1).await, [(0, Bytes::from("x"))]);
+        reader.expect_end().await;
     }
 
     #[tokio::test]
@@ -275,6 +294,53 @@ mod appending {
     }
 
     #[tokio::test]
+    async fn nothing_is_told_before_what_came_before_it_is_durable() {
+        // s2s.md §6.4, §6.5; data-plane.md §3.2
+        let whole = input(["whole"]);
+        for (what, sent, expected) in [
+            ("a frame that is none", Bytes::from_static(&[0, 0, 0]), Some(400)),
+            ("no records", input([""; 0]), Some(422)),
+            ("another number", input_if(["x"], Some(0), None), Some(412)),
+            ("another token", input_if(["x"], None, Some("w1")), Some(412)),
+            ("half a frame, and the end", whole.slice(..5), Some(400)),
+            ("the end", Bytes::new(), None),
+        ] {
+            println!("{what}");
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let mut session = peer.append_session("orders").await;
+            session.send(whole.clone());
+            session.send(sent);
+            if what.ends_with("the end") {
+                session.end();
+            }
+            until(|| store.held() == 1).await;
+            let unary = basin_request("POST", &records_path("orders")).header("content-type", "application/json");
+            let mut unary = peer.open(unary.body(()).unwrap(), false).await;
+            unary.sending.send_data(r#"{"records":[{}],"match_seq_num":0}"#.into(), true).unwrap();
+            for _ in 0..5 {
+                peer.ping().await;
+            }
+            assert!(is_silent(session.next_frame()) && is_silent(&mut unary.response));
+            store.release();
+            assert_eq!(session.expect_acked().await, (0, 1));
+            match expected {
+                Some(status) => assert_eq!(session.expect_terminal().await.0, status),
+                None => session.expect_end().await,
+            }
+            let reply = unary.answered().await.reply().await;
+            assert_eq!((reply.status(), reply.json()), (412, json!({"seq_num_mismatch": 1})));
+        }
+    }
+
+    /// Whether nothing has come of `what` so far.
+    fn is_silent(what: impl Future) -> bool {
+        pin!(what).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[tokio::test]
     async fn a_fence_is_in_force_for_the_next_input() {
         // s2s.md §6.2; §10, 7
         let (_gateway, mut peer) = gateway_with(&["orders"]).await;
@@ -367,7 +433,7 @@ mod reading {
         let caught_up = reader.expect_batch().await;
         assert_eq!(numbers(&caught_up), [1, 2]);
         assert_eq!(caught_up.tail.unwrap().seq_num.get(), 3, "clients tell from it that they caught up");
-        assert_eq!(reader.expect_heartbeat().await, 3);
+        assert_eq!(reader.expect_batch().await, ReadBatch { records: Vec::new(), tail: caught_up.tail });
 
         let mut writer = peer.append_session("orders").await;
         for n in 3..20 {
@@ -459,20 +525,56 @@ mod reading {
     #[tokio::test]
     async fn a_bound_cuts_what_is_followed() {
         // data-plane.md §7.4: the prefix that is allowed, with the tail after the whole batch, then the end.
-        let (_gateway, mut peer) = gateway_with(&["orders"]).await;
-        append(&mut peer, "orders", &["0"]).await;
-        let mut by_count = peer.read_session("orders", "seq_num=0&count=3&wait=60").await;
-        let mut by_bytes = peer.read_session("orders", "seq_num=0&bytes=30&wait=60").await;
-        for reader in [&mut by_count, &mut by_bytes] {
+        let (_gateway, mut peer) = gateway_with(&["small", "large"]).await;
+        for (stream, body, bytes) in [("small", 1, 30), ("large", 20_000, 9 + 2 * 20_008 + 10)] {
+            append(&mut peer, stream, &["0"]).await;
+            let mut readers = Vec::new();
+            for coding in ["identity", "gzip", "zstd"] {
+                for bound in ["count=3".to_owned(), format!("bytes={bytes}")] {
+                    let query = format!("seq_num=0&wait=60&{bound}");
+                    let mut reader = peer.read_session_with(stream, &query, &[("accept-encoding", coding)]).await;
+                    assert_eq!(numbers(&reader.expect_batch().await), [0]);
+                    assert_eq!(reader.expect_heartbeat().await, 1);
+                    readers.push((reader, coding));
+                }
+            }
+            let mut writer = peer.append_session(stream).await;
+            writer.send(input(vec![vec![b'x'; body]; 4]));
+            writer.expect_ack().await;
+            for (mut reader, coding) in readers {
+                let batch = reader.expect_batch().await;
+                let tail = batch.tail.map(|tail| tail.seq_num.get());
+                assert_eq!((numbers(&batch), tail), (vec![1, 2], Some(5)), "{stream}, {coding}");
+                reader.expect_end().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn times_and_sizes_bound_what_is_followed() {
+        // data-plane.md §7.4: by what is appended, not by the time of day, and also before its first record.
+        let (_gateway, mut peer) = gateway_with(&[]).await;
+        let uncapped = r#"{"timestamping":{"uncapped":true}}"#;
+        peer.json("PUT", &stream_path("orders"), uncapped).await;
+        let append = async |peer: &mut Peer, records: &str| {
+            let reply = peer.json("POST", &records_path("orders"), format!(r#"{{"records":[{records}]}}"#)).await;
+            assert_eq!(reply.status(), 200, "{reply:?}");
+        };
+        append(&mut peer, r#"{"timestamp":100,"body":"0"}"#).await;
+        let mut readers = Vec::new();
+        for (bound, expected) in [("until=300", &[1][..]), ("until=200", &[]), ("bytes=17", &[]), ("bytes=18", &[1])] {
+            let mut reader = peer.read_session("orders", &format!("seq_num=0&wait=60&{bound}")).await;
             assert_eq!(numbers(&reader.expect_batch().await), [0]);
             assert_eq!(reader.expect_heartbeat().await, 1);
+            readers.push((reader, bound, expected));
         }
-        let mut writer = peer.append_session("orders").await;
-        writer.send(input(["1", "2", "3", "4"]));
-        writer.expect_ack().await;
-        for reader in [&mut by_count, &mut by_bytes] {
-            let batch = reader.expect_batch().await;
-            assert_eq!((numbers(&batch), batch.tail.unwrap().seq_num.get()), (vec![1, 2], 5));
+        append(&mut peer, r#"{"timestamp":200,"body":"1"},{"timestamp":300,"body":"2"}"#).await;
+        for (mut reader, bound, expected) in readers {
+            println!("{bound}");
+            if !expected.is_empty() {
+                let batch = reader.expect_batch().await;
+                assert_eq!((&numbers(&batch)[..], batch.tail.unwrap().seq_num.get()), (expected, 3));
+            }
             reader.expect_end().await;
         }
     }
@@ -674,6 +776,45 @@ mod reading {
     }
 
     #[tokio::test]
+    async fn a_store_that_fails_ends_everything_on_its_streams() {
+        // s2s.md §6.4, §7.5; errors.md §6
+        let failed = || "the disk is gone".into();
+        for (error, status, code) in
+            [(StoreError::Unknown(failed()), 500, "storage"), (StoreError::Closed(failed()), 503, "unavailable")]
+        {
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let mut writer = peer.append_session("orders").await;
+            writer.send(input(["kept"]));
+            until(|| store.held() == 1).await;
+            store.release();
+            assert_eq!(writer.expect_acked().await, (0, 1));
+            let mut reader = peer.read_session("orders", "").await;
+            assert_eq!(reader.expect_heartbeat().await, 1);
+            let at_tail = records_path("orders");
+            let long_poll = basin_request("GET", &format!("{at_tail}?wait=60")).body(()).unwrap();
+            let long_poll = peer.open(long_poll, true).await;
+            let events = basin_request("GET", &at_tail).header("accept", "text/event-stream").body(()).unwrap();
+            let events = peer.open(events, true).await.granted().await;
+            peer.ping().await;
+
+            writer.send(input(["lost"]));
+            until(|| store.held() == 1).await;
+            store.fail(&error);
+            writer.expect_failure(status, code).await;
+            reader.expect_failure(status, code).await;
+            long_poll.answered().await.reply().await.assert_error(status, code);
+            let events = String::from_utf8(events.reply().await.body.to_vec()).unwrap();
+            let last = events.split_terminator("\n\n").last().unwrap();
+            assert!(last.starts_with(&format!("event: error\ndata: {{\"code\":\"{code}\",")), "{events}");
+            // Whoever comes next finds what was durable.
+            assert_eq!(peer.tail("orders").await, 1);
+        }
+    }
+
+    #[tokio::test]
     async fn a_stream_made_anew_begins_at_zero() {
         let (_gateway, mut peer) = gateway_with(&["orders"]).await;
         let mut writer = peer.append_session("orders").await;
@@ -790,6 +931,33 @@ mod making_streams {
     }
 
     #[tokio::test]
+    async fn a_request_of_any_form_says_how_its_stream_is_made() {
+        // data-plane.md §10
+        let gateway = Gateway::start().await;
+        let mut peer = Peer::connect(&gateway).await;
+        let both = r#"{"config":{"create_stream_on_append":true,"create_stream_on_read":true}}"#;
+        assert_eq!(peer.json("PUT", &format!("/v1/basins/{BASIN}"), both).await.status(), 201);
+        let config = &[("s2-stream-config", r#"{"retention_policy":{"age":99}}"#)];
+        for (stream, method, header, status) in [
+            ("unary append", "POST", ("content-type", "application/json"), 200),
+            ("unary read", "GET", ("accept", "application/protobuf"), 416),
+            ("events", "GET", ("accept", "text/event-stream"), 200),
+            ("append session", "POST", ("content-type", "s2s/proto"), 200),
+            ("read session", "GET", ("content-type", "s2s/proto"), 200),
+        ] {
+            let request = basin_request(method, &records_path(stream)).header(header.0, header.1).body(()).unwrap();
+            let mut opening = peer.open(with_headers(request, config), method == "GET").await;
+            if method == "POST" {
+                let body = if header.1 == "s2s/proto" { "" } else { r#"{"records":[{}]}"# };
+                opening.sending.send_data(body.into(), true).unwrap();
+            }
+            assert_eq!(opening.answered().await.head.status, status, "{stream}");
+            let made = peer.get(&stream_path(stream)).await.json();
+            assert_eq!(made["retention_policy"]["age"], 99, "{stream}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_condition_that_fails_leaves_the_stream_it_made() {
         let gateway = Gateway::start().await;
         let mut peer = Peer::connect(&gateway).await;
@@ -798,6 +966,33 @@ mod making_streams {
         writer.send(input_if(["x"], Some(5), None));
         assert_eq!(writer.expect_terminal().await, (412, json!({"seq_num_mismatch": 0})));
         assert_eq!(peer.get(&stream_path("orders")).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_breaks_a_rule_makes_no_stream() {
+        // data-plane.md §10, §7.1
+        let gateway = Gateway::start().await;
+        let mut peer = Peer::connect(&gateway).await;
+        let both = r#"{"config":{"create_stream_on_append":true,"create_stream_on_read":true}}"#;
+        assert_eq!(peer.json("PUT", &format!("/v1/basins/{BASIN}"), both).await.status(), 201);
+        let records = records_path("orders");
+        for (body, status, code) in [
+            ("{", 400, "bad_json"),
+            (r#"{"records":[]}"#, 422, "invalid"),
+            (r#"{"records":[{"headers":[["","compact"]]}]}"#, 422, "invalid"),
+        ] {
+            peer.json("POST", &records, body).await.assert_error(status, code);
+        }
+        for (query, status, code) in [
+            ("count=x", 400, "bad_query"),
+            ("timestamp=5&until=5", 422, "invalid"),
+            ("seq_num=0&timestamp=0", 422, "invalid"),
+        ] {
+            peer.get(&format!("{records}?{query}")).await.assert_error(status, code);
+            let session = session_request("GET", &format!("{records}?{query}"));
+            peer.open(session, true).await.answered().await.reply().await.assert_error(status, code);
+        }
+        peer.get(&stream_path("orders")).await.assert_error(404, "stream_not_found");
     }
 
     #[tokio::test]
@@ -830,6 +1025,21 @@ mod watching {
             assert_eq!((reply.status(), &reply.body[..]), (200, &b"OK"[..]));
             assert_eq!(reply.header("content-type"), Some("text/plain"));
         }
+    }
+
+    #[tokio::test]
+    async fn the_gateway_says_that_it_takes_no_writes() {
+        // http.md §8; errors.md §5.3
+        let (gateway, mut peer) = gateway_with(&["orders"]).await;
+        gateway.streams.store().close().await.unwrap();
+        for path in ["/health", "/ping"] {
+            let reply = peer.call(any_request("GET", path).body(Bytes::new()).unwrap()).await;
+            assert_eq!((reply.status(), reply.header("content-type")), (503, Some("text/plain")), "{path}");
+            assert!(!reply.body.is_empty(), "it says why");
+        }
+        let refused = peer.json("POST", &records_path("orders"), r#"{"records":[{}]}"#).await;
+        refused.assert_error(503, "unavailable");
+        assert!(refused.header("retry-after-ms").is_some());
     }
 
     #[tokio::test]

@@ -123,6 +123,28 @@ async fn reads_that_end_end_with_done() {
 }
 
 #[tokio::test]
+async fn reads_that_follow_end_with_done_as_well() {
+    // data-plane.md §7.4, §8
+    let gateway = gateway_with_stream().await;
+    append(&gateway, A).await;
+    let first = batch("0,1,9", r#"{"seq_num":0,"timestamp":5,"body":"a"}"#, (1, 5));
+    let mut bounded = Vec::new();
+    for bound in ["count=2", "bytes=18", "until=7"] {
+        let mut events = events(&gateway, &format!("?seq_num=0&wait=60&{bound}"), &[]).await;
+        assert_eq!(events.next().await, Some(first.clone()));
+        assert!(events.next().await.unwrap().starts_with("event: ping\n"));
+        bounded.push(events);
+    }
+    append(&gateway, &format!(r#"{B},{{"timestamp":7,"body":"c"}}"#)).await;
+    for events in bounded {
+        let rest = [batch("1,2,18", r#"{"seq_num":1,"timestamp":6,"body":"b"}"#, (3, 7)), DONE.into()];
+        assert_eq!(events.rest().await, rest);
+    }
+    let waited = events(&gateway, "?wait=1", &[]).await.rest().await;
+    assert!(waited.len() == 2 && waited[0].starts_with("event: ping\n") && waited[1] == DONE, "{waited:?}");
+}
+
+#[tokio::test]
 async fn a_page_that_comes_back_goes_on_where_it_was() {
     // data-plane.md §8
     let gateway = gateway_with_stream().await;

@@ -26,9 +26,10 @@ use serde_json::{Value, json};
 
 use self::support::{
     Gateway, Setup,
+    http::{Events, Version, ask, send},
     peer::{
         BASIN, Peer, Reply, any_request, basin_request, input, record, records_path, session_request, stream_path,
-        until, with_headers,
+        until, with_headers, within,
     },
 };
 
@@ -123,17 +124,35 @@ async fn who_is_not_known_is_told_401_and_nothing_else() {
         Some(format!("Bearer {ROOT}x")),
         Some(format!("Bearer {elsewhere}")),
     ];
-    // Bad in every other way, too: who asks comes before all of it.
+    // Every route, and bad in every other way, too: who asks comes before all of it.
     let requests = [
         ("GET", "/v1/basins?limit=x".to_owned()),
+        ("POST", "/v1/basins".to_owned()),
+        ("GET", format!("/v1/basins/{BASIN}")),
         ("PUT", "/v1/basins/Bad".to_owned()),
+        ("PATCH", format!("/v1/basins/{BASIN}")),
+        ("DELETE", "/v1/basins/never-there".to_owned()),
         ("GET", "/v1/streams".to_owned()),
+        ("POST", "/v1/streams".to_owned()),
+        ("GET", stream_path("orders")),
+        ("PUT", stream_path("missing")),
+        ("PATCH", stream_path("missing")),
+        ("DELETE", "/v1/streams/%00".to_owned()),
         ("POST", records_path("orders")),
         ("GET", records_path("orders")),
         ("GET", format!("{}/tail", records_path("missing"))),
+        ("POST", "/v1/streams/orders/session".to_owned()),
+        ("POST", "/session".to_owned()),
+        ("POST", "/v1/session?mode=read".to_owned()),
+        ("GET", "/v1/access-tokens".to_owned()),
         ("POST", "/v1/access-tokens".to_owned()),
         ("DELETE", "/v1/access-tokens/t".to_owned()),
-        ("POST", "/session".to_owned()),
+        ("GET", "/v1/metrics".to_owned()),
+        ("GET", format!("/v1/metrics/{BASIN}")),
+        ("GET", format!("/v1/metrics/{BASIN}/orders")),
+        ("GET", "/v1/locations".to_owned()),
+        ("GET", "/v1/locations/default".to_owned()),
+        ("PUT", "/v1/locations/default".to_owned()),
     ];
     for value in &values {
         for (method, path) in &requests {
@@ -159,6 +178,12 @@ async fn routes_come_first_and_health_is_for_everybody() {
     assert_eq!(delete(&mut peer, "/v1/basins").await.status(), 405);
     for path in ["/health", "/ping", "/metrics"] {
         assert_eq!(peer.get(path).await.status(), 200, "{path}");
+    }
+    // A browser asks without the token that the page would send; the answer is the same whatever is there.
+    for path in [stream_path("missing"), "/v1/nothing".to_owned()] {
+        let asks = [("origin", "https://app.example.org"), ("access-control-request-method", "GET")];
+        let preflight = ask(&world.gateway, "OPTIONS", &path, &asks, "").await;
+        assert_eq!((preflight.status.as_u16(), preflight.text.as_str()), (200, ""), "{path}");
     }
 }
 
@@ -198,6 +223,7 @@ const MATRIX: &[Asked] = &[
     },
     asked(&["get-basin-config"], "GET", |_| format!("/v1/basins/{BASIN}")),
     asked(&["reconfigure-basin"], "PUT", |_| format!("/v1/basins/{BASIN}")),
+    Asked { body: |_| "{}".into(), ..asked(&["reconfigure-basin"], "PATCH", |_| format!("/v1/basins/{BASIN}")) },
     asked(&["create-basin"], "PUT", |n| format!("/v1/basins/ensured-{n}")),
     asked(&["delete-basin"], "DELETE", |_| "/v1/basins/never-there".into()),
     asked(&["list-streams"], "GET", |_| "/v1/streams".into()),
@@ -207,6 +233,7 @@ const MATRIX: &[Asked] = &[
     },
     asked(&["get-stream-config"], "GET", |_| stream_path("orders")),
     asked(&["reconfigure-stream"], "PUT", |_| stream_path("orders")),
+    Asked { body: |_| "{}".into(), ..asked(&["reconfigure-stream"], "PATCH", |_| stream_path("orders")) },
     asked(&["create-stream"], "PUT", |n| stream_path(&format!("ensured-{n}"))),
     asked(&["delete-stream"], "DELETE", |_| stream_path("missing")),
     Asked { body: |_| records("x"), ..asked(&["append"], "POST", |_| records_path("orders")) },
@@ -223,6 +250,15 @@ const MATRIX: &[Asked] = &[
         ..asked(&["issue-access-token"], "POST", |_| "/v1/access-tokens".into())
     },
     asked(&["revoke-access-token"], "DELETE", |_| "/v1/access-tokens/missing".into()),
+    asked(&["account-metrics"], "GET", |_| "/v1/metrics?set=active-basins&start=0&end=1".into()),
+    asked(&["basin-metrics"], "GET", |_| format!("/v1/metrics/{BASIN}?set=storage&start=0&end=1")),
+    asked(&["stream-metrics"], "GET", |_| format!("/v1/metrics/{BASIN}/orders?set=storage&start=0&end=1")),
+    asked(&["list-locations"], "GET", |_| "/v1/locations".into()),
+    asked(&["get-default-location"], "GET", |_| "/v1/locations/default".into()),
+    Asked {
+        body: |_| r#""local""#.into(),
+        ..asked(&["set-default-location"], "PUT", |_| "/v1/locations/default".into())
+    },
 ];
 
 /// How `peer` fares with each request of the matrix: allowed or not.
@@ -253,15 +289,33 @@ async fn a_token_for_a_group_does_what_is_in_it() {
     // control-plane.md §7.4
     let mut world = World::with(&["orders"]).await;
     let groups: &[(&str, &str, &[&str])] = &[
-        ("account", "read", &["list-basins", "get-basin-config", "list-access-tokens"]),
+        (
+            "account",
+            "read",
+            &[
+                "list-basins",
+                "get-basin-config",
+                "list-access-tokens",
+                "account-metrics",
+                "list-locations",
+                "get-default-location",
+            ],
+        ),
         (
             "account",
             "write",
-            &["create-basin", "delete-basin", "reconfigure-basin", "issue-access-token", "revoke-access-token"],
+            &[
+                "create-basin",
+                "delete-basin",
+                "reconfigure-basin",
+                "issue-access-token",
+                "revoke-access-token",
+                "set-default-location",
+            ],
         ),
-        ("basin", "read", &["get-basin-config", "list-streams", "get-stream-config"]),
+        ("basin", "read", &["get-basin-config", "list-streams", "get-stream-config", "basin-metrics"]),
         ("basin", "write", &["create-stream", "delete-stream", "reconfigure-stream"]),
-        ("stream", "read", &["get-stream-config", "check-tail", "read"]),
+        ("stream", "read", &["get-stream-config", "check-tail", "read", "stream-metrics"]),
         ("stream", "write", &["append", "trim", "fence"]),
     ];
     for (group, level, ops) in groups {
@@ -283,21 +337,33 @@ async fn outside_of_the_resource_sets_is_403_whether_it_exists_or_not() {
         for (method, path, body) in [
             ("GET", stream_path(stream), String::new()),
             ("PUT", stream_path(stream), String::new()),
+            ("PATCH", stream_path(stream), "{}".into()),
             ("DELETE", stream_path(stream), String::new()),
             ("POST", "/v1/streams".into(), json!({ "stream": stream }).to_string()),
             ("POST", records_path(stream), records("x")),
             ("GET", records_path(stream), String::new()),
             ("GET", format!("{}/tail", records_path(stream)), String::new()),
+            ("GET", format!("/v1/metrics/{BASIN}/{stream}?set=storage&start=0&end=1"), String::new()),
         ] {
             near.json(method, &path, body).await.assert_error(403, "permission_denied");
         }
-        for request in [session_request("POST", &records_path(stream)), session_request("GET", &records_path(stream))] {
+        let by_header = |path: &str| with_headers(session_request("POST", path), &[("s2-stream", stream)]);
+        for request in [
+            session_request("POST", &records_path(stream)),
+            session_request("GET", &records_path(stream)),
+            by_header("/session"),
+            by_header("/v1/session?mode=read"),
+        ] {
             near.open(request, true).await.answered().await.reply().await.assert_error(403, "permission_denied");
         }
     }
     for basin in ["other-basin", "never-there"] {
-        for method in ["GET", "PUT", "DELETE"] {
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
             near.json(method, &format!("/v1/basins/{basin}"), "").await.assert_error(403, "permission_denied");
+        }
+        for of in [basin.to_owned(), format!("{basin}/tenant%2Fa")] {
+            let metrics = near.get(&format!("/v1/metrics/{of}?set=storage&start=0&end=1")).await;
+            metrics.assert_error(403, "permission_denied");
         }
         let create = json!({ "basin": basin }).to_string();
         near.json("POST", "/v1/basins", create).await.assert_error(403, "permission_denied");
@@ -343,6 +409,14 @@ async fn listings_show_only_what_is_reached() {
     assert_names(&some.get("/v1/streams?start_after=tenant%2F2").await, "streams", &["tenant/20"], false);
     assert_names(&some.get("/v1/streams?prefix=z").await, "streams", &[], false);
     assert_names(&some.get("/v1/access-tokens").await, "access_tokens", &[], false);
+
+    let of_another = any_request("PUT", "/v1/streams/orders").header("s2-basin", "other-basin");
+    assert_eq!(world.operator.call(of_another.body(Bytes::new()).unwrap()).await.status(), 201);
+    let now = START / 1000;
+    let active = format!("/v1/metrics?set=active-basins&start={}&end={}", now - 1, now + 1);
+    let names = async |peer: &mut Peer| peer.get(&active).await.json()["values"][0]["label"]["values"].clone();
+    assert_eq!(names(&mut world.operator).await, json!([BASIN, "other-basin"]));
+    assert_eq!(names(&mut some).await, json!([BASIN]));
 
     let mut one = world.bearer("one", scope(json!({ "exact": "tenant/2" }))).await;
     assert_names(&one.get("/v1/streams").await, "streams", &["tenant/2"], false);
@@ -429,7 +503,17 @@ async fn a_tenant_says_and_sees_names_without_its_prefix() {
     let mut reading = tenant.read_session("a", "seq_num=0").await;
     assert_eq!(reading.expect_records(3).await[0], (0, Bytes::from("of the tenant")));
 
+    world.gateway.streams.usage().flush().await.unwrap();
+    let now = START / 1000;
+    let stored = |name: &str| format!("/v1/metrics/{BASIN}/{name}?set=storage&start={now}&end={}", now + 1);
+    let of_the_tenant = tenant.get(&stored("a")).await.json();
+    assert!(of_the_tenant["values"][0]["gauge"].is_object(), "{of_the_tenant}");
+    assert_eq!(of_the_tenant, world.operator.get(&stored("tenant%2Fa")).await.json());
+
     assert_eq!(tenant.get(&stream_path("old")).await.status(), 200);
+    let changed = tenant.json("PATCH", &stream_path("old"), r#"{"storage_class":"standard"}"#).await;
+    assert_eq!(changed.json(), world.operator.get(&stream_path("tenant/old")).await.json());
+    assert_eq!(changed.json()["storage_class"], "standard");
     assert_eq!(delete(&mut tenant, &stream_path("old")).await.status(), 202);
     world.operator.get(&stream_path("a")).await;
     assert_ne!(world.operator.get(&stream_path("tenant/old")).await.status(), 200);
@@ -483,17 +567,22 @@ async fn the_limit_is_that_of_the_full_name() {
 async fn revoking_ends_sessions_and_requests_at_once() {
     // http.md §4, control-plane.md §7.6
     let mut world = World::with(&["orders"]).await;
-    let mut bearer = world.bearer("t", only(&["append", "read", "check-tail"])).await;
+    let token = world.issue(json!({ "id": "t", "scope": only(&["append", "read", "check-tail"]) })).await;
+    let mut bearer = Peer::connect(&world.gateway).await.bearing(&token);
+    let bearing = format!("Bearer {token}");
     let mut other = world.bearer("other", only(&["append"])).await;
     let mut unharmed = other.append_session("orders").await;
     let mut writing = bearer.append_session("orders").await;
     let mut reading = bearer.read_session("orders", "seq_num=0").await;
+    let as_events = [bearing.as_str(), "text/event-stream", BASIN];
+    let as_events: Vec<_> = ["authorization", "accept", "s2-basin"].into_iter().zip(as_events).collect();
+    let events = send(&world.gateway, Version::Http1, "GET", &records_path("orders"), &as_events, "").await;
     writing.send(input(["one"]));
     assert_eq!(writing.expect_acked().await, (0, 1));
     assert_eq!(reading.expect_records(1).await.len(), 1);
 
     let revoked = world.revoke("t").await;
-    assert_eq!((revoked.status(), revoked.body.len()), (204, 0));
+    assert_eq!((revoked.status(), revoked.header("content-length"), revoked.body.len()), (204, Some("0"), 0));
     writing.expect_failure(401, "authn").await;
     // The reader may be told first that it is at the tail.
     let told = loop {
@@ -504,6 +593,8 @@ async fn revoking_ends_sessions_and_requests_at_once() {
     };
     assert_eq!(told.status, 401);
     reading.expect_end().await;
+    let last = within(Events::of(events).rest()).await.pop().unwrap();
+    assert!(last.starts_with("event: error\ndata: {\"code\":\"authn\""), "{last}");
     bearer.get(&format!("{}/tail", records_path("orders"))).await.assert_error(401, "authn");
     world.revoke("t").await.assert_error(404, "access_token_not_found");
     world.revoke("never").await.assert_error(404, "access_token_not_found");
@@ -571,7 +662,10 @@ async fn what_cannot_be_issued() {
     assert_eq!(empty.json()["message"], "Access token permissions cannot be empty");
     let mut unprefixed = everything("u");
     unprefixed["auto_prefix_streams"] = json!(true);
-    issue(&mut world.operator, &unprefixed).await.assert_error(422, "invalid");
+    for streams in [Value::Null, json!({ "exact": "orders" }), json!({ "exact": "" })] {
+        unprefixed["scope"]["streams"] = streams;
+        issue(&mut world.operator, &unprefixed).await.assert_error(422, "invalid");
+    }
     let mut past = everything("u");
     past["expires_at"] = json!("2020-01-01T00:00:00Z");
     issue(&mut world.operator, &past).await.assert_error(422, "invalid");
@@ -588,10 +682,17 @@ async fn what_cannot_be_issued() {
     let child = |id: &str, ops: &[&str]| json!({ "id": id, "scope": { "basins": { "exact": BASIN }, "ops": ops } });
     let mut later = child("child-2", &["read"]);
     later["expires_at"] = json!("2027-02-01T00:00:00.000000001Z");
-    for refused in [child("other", &["read"]), child("child-2", &["append"]), everything("child-2"), later] {
+    let mut reaches_further = child("child-2", &["read"]);
+    reaches_further["scope"]["access_tokens"] = json!({ "prefix": "" });
+    let refusals =
+        [child("other", &["read"]), child("child-2", &["append"]), everything("child-2"), later, reaches_further];
+    for refused in refusals {
         issue(&mut issuer, &refused).await.assert_error(403, "permission_denied");
     }
-    assert_eq!(issue(&mut issuer, &child("child-1", &["read"])).await.status(), 201);
+    // Neither an absent expiry nor `null` outlives the issuer's.
+    let mut for_ever = child("child-1", &["read"]);
+    for_ever["expires_at"] = Value::Null;
+    assert_eq!(issue(&mut issuer, &for_ever).await.status(), 201);
     let listed = issuer.get("/v1/access-tokens").await;
     assert_names(&listed, "access_tokens", &["child-1"], false);
     let expected = json!({

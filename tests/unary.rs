@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use s2s_gateway::{
-    types::Compression,
-    wire::{decode_append_ack, decode_read_batch, deflate, inflate},
+    clock::ManualClock,
+    types::{Compression, Timestamp},
+    wire::{Frame, RecordsWriter, decode_append_ack, decode_read_batch, deflate, inflate},
 };
 use serde_json::{Value, json};
 
@@ -15,9 +19,10 @@ use self::support::{
     Gateway, Setup,
     late_store::LateStore,
     peer::{
-        BASIN, Peer, Reply, any_request, basin_request, input, message, records_path, settings, stream_path, until,
-        within,
+        BASIN, Peer, Reply, any_request, basin_request, frame, input, message, records_path, settings, stream_path,
+        until, within,
     },
+    still_time::StillTime,
 };
 
 const JSON: &str = "application/json";
@@ -143,6 +148,74 @@ mod records {
             r#"{"records":[{"headers":[["","trim"]],"body":"\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0002"}]}"#;
         assert_eq!(post(&mut peer, "raw", raw_trim).await.status(), 200);
         assert_eq!(read_numbers(&mut peer, "orders", "seq_num=0").await, [2, 3]);
+    }
+
+    /// Appends a record for each timestamp in this form: the last one's timestamp, unless one was required and is missing.
+    async fn append_stamped(peer: &mut Peer, form: &str, stream: &str, timestamps: &[Option<u64>]) -> Option<u64> {
+        let mut records = RecordsWriter::new();
+        timestamps.iter().for_each(|timestamp| records.push(timestamp.map(Timestamp::new), [], b""));
+        let message = records.into_append_input(None, None);
+        let reply = match form {
+            "json" => {
+                let records: Vec<_> = timestamps.iter().map(|timestamp| json!({"timestamp": timestamp})).collect();
+                peer.json("POST", &records_path(stream), json!({"records": records}).to_string()).await
+            }
+            "protobuf" => call(peer, "POST", &records_path(stream), &[("content-type", PROTOBUF)], message).await,
+            _ => {
+                let mut session = peer.append_session(stream).await;
+                session.send(frame(&message));
+                return match session.next_frame().await? {
+                    Frame::Message { body, .. } => Some(decode_append_ack(body).unwrap().end.timestamp.get()),
+                    Frame::Terminal(terminal) => {
+                        assert_eq!(terminal.status, 422);
+                        None
+                    }
+                };
+            }
+        };
+        match reply.status() {
+            200 => reply.json()["end"]["timestamp"].as_u64(),
+            _ => {
+                reply.assert_error(422, "invalid");
+                None
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn timestamps_are_as_the_stream_is_configured_in_every_form() {
+        // data-plane.md §4: the tail's is 1000, now it is 5000.
+        let clock = Arc::new(ManualClock::default());
+        let gateway = Setup { clock: clock.clone(), ..Setup::default() }.start().await;
+        let mut peer = Peer::connect(&gateway).await;
+        peer.provision(&[]).await;
+        let given = [Some(900), Some(4000), Some(9000), None, Some(10)];
+        let all_given = [Some(0), Some(4000), Some(9000)];
+        let cases: [(_, _, &[Option<u64>], &[u64]); 5] = [
+            ("client-prefer", false, &given, &[1000, 4000, 5000, 5000, 5000]),
+            ("client-prefer", true, &given, &[1000, 4000, 9000, 9000, 9000]),
+            ("arrival", true, &given, &[5000; 5]),
+            ("client-require", false, &all_given, &[1000, 4000, 5000]),
+            ("client-require", false, &given, &[]),
+        ];
+        for (i, (mode, uncapped, given, expected)) in cases.into_iter().enumerate() {
+            for form in ["json", "protobuf", "session"] {
+                println!("{form}, {mode}, uncapped: {uncapped}");
+                let stream = format!("{form}-{i}");
+                let config = json!({"timestamping": {"mode": mode, "uncapped": uncapped}}).to_string();
+                assert_eq!(peer.json("PUT", &stream_path(&stream), config).await.status(), 201);
+                clock.set(Timestamp::new(1000));
+                append(&mut peer, &stream, json!({"records": [{"timestamp": 1000}]})).await;
+                clock.set(Timestamp::new(5000));
+
+                assert_eq!(append_stamped(&mut peer, form, &stream, given).await, expected.last().copied());
+                let batch = read(&mut peer, &stream, "seq_num=0").await.json();
+                let records = batch["records"].as_array().unwrap().iter().skip(1);
+                let stamps: Vec<_> = records.map(|record| record["timestamp"].as_u64().unwrap()).collect();
+                assert_eq!(stamps, expected);
+                assert_eq!(batch["tail"]["timestamp"], expected.last().copied().unwrap_or(1000));
+            }
+        }
     }
 
     #[tokio::test]
@@ -328,6 +401,30 @@ mod records {
     }
 
     #[tokio::test]
+    async fn a_long_poll_is_one_response_however_much_is_appended_at_once() {
+        // data-plane.md §7.5, §7.8: several batches become durable in one commit.
+        for (batch, most) in [(vec![vec![]; 600], 1000), (vec![vec![b'x'; 400_000]; 2], 2)] {
+            let store = LateStore::new();
+            let gateway = Setup::default().start_over(store.clone()).await;
+            let mut peer = Peer::connect(&gateway).await;
+            peer.provision(&["orders"]).await;
+            let path = format!("{}?wait=60", records_path("orders"));
+            let poll = peer.open(basin_request("GET", &path).body(()).unwrap(), true).await;
+            peer.ping().await;
+            let mut writer = peer.append_session("orders").await;
+            for _ in 0..3 {
+                writer.send(input(&batch));
+            }
+            until(|| store.held() == 3).await;
+            store.release();
+            let batch = poll.answered().await.reply().await.json();
+            let found = numbers(&batch);
+            assert!(!found.is_empty() && found.len() <= most, "{} records", found.len());
+            assert!(batch["tail"]["seq_num"].as_u64() > found.last().copied(), "{}", batch["tail"]);
+        }
+    }
+
+    #[tokio::test]
     async fn a_long_poll_does_not_wait_when_there_are_records() {
         let (_gateway, mut peer) = gateway_with(&["orders"]).await;
         append(&mut peer, "orders", json!({"records": [{}]})).await;
@@ -436,9 +533,22 @@ mod basins {
         assert_eq!(provisioned(&again), (200, Some("noop")));
         assert_eq!(again.json(), info);
         let other_config = json!({"basin": "my-basin-02", "config": {}});
-        for (body, token) in [(&body, None), (&body, Some("another")), (&other_config, Some("a token"))] {
+        let mut spelt_out = body.clone();
+        spelt_out["config"]["default_stream_config"] = json!({"retention_policy": {"age": 604_800}});
+        for (body, token) in
+            [(&body, None), (&body, Some("another")), (&other_config, Some("a token")), (&spelt_out, Some("a token"))]
+        {
             create(&mut peer, body.clone(), token).await.assert_error(409, "resource_already_exists");
         }
+        // The request is remembered, whatever became of the configuration.
+        assert_eq!(peer.json("PUT", &basin_path("my-basin-02"), "").await.status(), 200);
+        assert_eq!(
+            peer.json("PATCH", &basin_path("my-basin-02"), r#"{"create_stream_on_read":true}"#).await.status(),
+            200
+        );
+        assert_eq!(provisioned(&create(&mut peer, body, Some("a token")).await), (200, Some("noop")));
+        assert_eq!(peer.get(&basin_path("my-basin-02")).await.json()["create_stream_on_read"], true);
+
         create(&mut peer, json!({"basin": "my-basin-03"}), None).await;
         create(&mut peer, json!({"basin": "my-basin-03"}), None).await.assert_error(409, "resource_already_exists");
     }
@@ -581,9 +691,17 @@ mod streams {
         assert_eq!(provisioned(&again), (201, Some("noop")), "201 for streams");
         assert_eq!(again.json(), info);
         let other_config = json!({"stream": "orders/eu", "config": null});
-        for (body, token) in [(&body, None), (&body, Some("another")), (&other_config, Some("a token"))] {
+        let mut spelt_out = body.clone();
+        spelt_out["config"]["delete_on_empty"] = json!({"min_age_secs": 0});
+        for (body, token) in
+            [(&body, None), (&body, Some("another")), (&other_config, Some("a token")), (&spelt_out, Some("a token"))]
+        {
             create(&mut peer, body.clone(), token).await.assert_error(409, "resource_already_exists");
         }
+        // The request is remembered, whatever became of the configuration.
+        assert_eq!(peer.json("PUT", &stream_path("orders/eu"), "").await.status(), 200);
+        assert_eq!(provisioned(&create(&mut peer, body, Some("a token")).await), (201, Some("noop")));
+        assert_eq!(peer.get(&stream_path("orders/eu")).await.json()["retention_policy"], json!({"age": 604_800}));
         let bad = json!({"stream": "other", "config": {"retention_policy": {"age": 0}}});
         create(&mut peer, bad, None).await.assert_error(422, "invalid");
     }
@@ -622,6 +740,32 @@ mod streams {
         let config = peer.get(&path).await.json();
         assert_eq!(config["timestamping"], json!({"mode": "arrival", "uncapped": true}));
         assert_eq!(config["retention_policy"], json!({"infinite": {}}));
+
+        // It is the resolved configurations that are compared.
+        assert_eq!(provisioned(&peer.json("PUT", &path, arrival).await), (200, Some("noop")));
+        let capped = r#"{"default_stream_config":{"timestamping":{"uncapped":false}}}"#;
+        assert_eq!(peer.json("PATCH", &format!("/v1/basins/{BASIN}"), capped).await.status(), 200);
+        assert_eq!(provisioned(&peer.json("PUT", &path, arrival).await), (200, Some("updated")));
+    }
+
+    #[tokio::test]
+    async fn a_stream_keeps_the_cipher_that_it_was_made_with() {
+        // control-plane.md §3.2, §5.2, §5.3
+        let (_gateway, mut peer) = gateway_with(&["before"]).await;
+        let basin = format!("/v1/basins/{BASIN}");
+        for (basins, new, ciphers) in [
+            (r#""aegis-256""#, "during", json!({"before": null, "during": "aegis-256"})),
+            ("null", "after", json!({"before": null, "during": "aegis-256", "after": null})),
+            (r#""aes-256-gcm""#, "last", json!({"during": "aegis-256", "after": null, "last": "aes-256-gcm"})),
+        ] {
+            let config = format!(r#"{{"stream_cipher":{basins}}}"#);
+            assert_eq!(peer.json("PATCH", &basin, config).await.status(), 200);
+            assert_eq!(create(&mut peer, json!({"stream": new}), None).await.status(), 201);
+            for (name, cipher) in ciphers.as_object().unwrap() {
+                let reply = peer.json("PUT", &stream_path(name), r#"{"storage_class":"standard"}"#).await;
+                assert_eq!((reply.status(), &reply.json()["cipher"]), (200, cipher), "{name}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -693,6 +837,7 @@ mod streams {
             ("GET", "/v1/streams/missing"),
             ("DELETE", "/v1/streams/missing"),
             ("GET", "/v1/streams/missing/records?seq_num=0"),
+            ("GET", "/v1/streams/missing/records?count=0"),
             ("GET", "/v1/streams/missing/records/tail"),
         ] {
             peer.json(method, path, "").await.assert_error(404, "stream_not_found");
@@ -834,15 +979,14 @@ async fn a_single_append_waits_no_longer_than_its_client() {
     let append = any_request("POST", &records_path("orders")).header("s2-basin", BASIN).header("content-type", JSON);
     let mut waiting = peer.open(append.body(()).unwrap(), false).await;
     let body = json!({ "records": [{ "body": "x".repeat(600_000) }] }).to_string();
+    let len = body.len();
     waiting.sending.send_data(body.into(), true).unwrap();
-    let came_in = "s2s_requests_total{operation=\"append\"}";
-    until(|| gateway.metric(came_in) > 1.0).await;
-    // From here on time passes when nobody has anything to do.
-    tokio::time::pause();
-    let began = tokio::time::Instant::now();
+    let time = StillTime::begin();
+    // It counts as the batch that it will be, which is more: it was read, and waits.
+    until(|| gateway.streams.session_memory().used() > len).await;
+    time.pass(Duration::from_millis(4_900)).await;
     waiting.answered().await.reply().await.assert_error(429, "rate_limited");
-    assert!(began.elapsed().as_secs() < 5);
-    tokio::time::resume();
+    drop(time);
     store.release();
     assert_eq!(session.expect_acked().await, (0, 6));
     assert_eq!((store.held(), peer.tail("orders").await), (0, 6));

@@ -106,7 +106,7 @@ impl World {
     }
 }
 
-async fn make_stream(streams: &Streams) -> Arc<Stream> {
+async fn make_stream(streams: &Arc<Streams>) -> Arc<Stream> {
     let (basin, name) = (BasinName::new("benches-00").expect("a name"), StreamName::new("paths").expect("a name"));
     let config = BasinConfig { create_stream_on_append: true, ..BasinConfig::default() };
     streams.create_basin(&basin, BasinWish { config, location: None }, None).await.expect("it is new");
@@ -134,7 +134,9 @@ fn frames_of(event: ReadEvent) -> FrameBuf {
             batches.iter().for_each(|batch| frames.append(wire::follow_frame(batch, Compression::None, Advice::None)));
             frames
         }
-        ReadEvent::Records { slices, tail } => wire::read_frames(&slices, Some(tail), Compression::None, Advice::None),
+        ReadEvent::Records { slices, tail, .. } => {
+            wire::read_frames(&slices, Some(tail), Compression::None, Advice::None)
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use self::{
 use crate::{
     clock::{self, Clock},
     store::{MetaWrite, Sharing, Store, StoreError, Version},
+    to_the_end::to_the_end,
     types::{
         AccessTokenEntry, AccessTokenId, AccessTokenIdPart, AccessTokenInfo, Expiry, Operation, Page, ResourceSet,
         Scope, Secret, Timestamp, TokenHash,
@@ -96,6 +97,10 @@ impl Authority {
             return Ok(Identity::Unlimited);
         }
         let id = bearer::id_of(bearer).ok_or(AuthError::Malformed)?;
+        if self.is_root(&id) {
+            // Issued when there was no root token; nobody could revoke it now.
+            return Err(AuthError::Unknown);
+        }
         let trusted = self.live().trusted(&id, clock::instant());
         let grant = match trusted {
             Some(grant) if bearer::same(grant.hash(), &hash) || !self.is_shared() => grant,
@@ -147,21 +152,28 @@ impl Authority {
             }
             ResourceSet::Exact(id) => {
                 let found = match id.as_str() > start_after.as_str() {
-                    true => self.table().find(&id).await?,
+                    true if self.is_root(&id) => Some(root_info()),
+                    true => self.table().find(&id).await?.map(|found| found.entry.info),
                     false => None,
                 };
-                Ok(Page { entries: found.into_iter().map(|found| found.entry.info).collect(), has_more: false })
+                Ok(Page { entries: found.into_iter().collect(), has_more: false })
             }
         }
     }
 
     /// Ends a token at once, with all its sessions (`control-plane.md` §7.6). Tokens that were issued with it stay.
-    pub async fn revoke(&self, who: &Identity, id: &AccessTokenId) -> Result<(), TokenFailure> {
+    pub async fn revoke(self: &Arc<Self>, who: &Identity, id: &AccessTokenId) -> Result<(), TokenFailure> {
         who.permit_any(&[Operation::RevokeAccessToken])?;
         who.reach_access_token(id)?;
         if self.is_root(id) {
             return Err(TokenFailure::Root);
         }
+        let (authority, id) = (self.clone(), id.clone());
+        to_the_end(async move { authority.remove(&id).await }).await
+    }
+
+    /// Removes a token from the table, and ends it here.
+    async fn remove(&self, id: &AccessTokenId) -> Result<(), TokenFailure> {
         loop {
             let Some(Found { version, .. }) = self.table().find(id).await? else {
                 return Err(TokenFailure::NotFound(id.clone()));
@@ -194,11 +206,15 @@ impl Authority {
         let asked_for = ROOT_ID.starts_with(prefix.as_str()) && ROOT_ID > start_after.as_str();
         let place = page.entries.partition_point(|info| info.id < root.id);
         let on_a_later_page = page.has_more && place == page.entries.len();
-        if self.is_root(&root.id) && asked_for && !on_a_later_page {
-            page.entries.insert(place, root);
-            page.has_more |= page.entries.len() > limit;
-            page.entries.truncate(limit);
+        if !self.is_root(&root.id) || !asked_for || on_a_later_page {
+            return page;
         }
+        match page.entries.get_mut(place) {
+            Some(shadowed) if shadowed.id == root.id => *shadowed = root,
+            _ => page.entries.insert(place, root),
+        }
+        page.has_more |= page.entries.len() > limit;
+        page.entries.truncate(limit);
         page
     }
 

@@ -523,3 +523,20 @@ async fn the_root_token_is_listed_in_its_place_and_belongs_to_the_operator() {
     let again = world.authority.issue(&root, wanted("root", reader())).await;
     assert!(matches!(again, Err(TokenFailure::Exists(_))));
 }
+
+#[tokio::test]
+async fn a_token_that_was_issued_as_root_before_there_was_one_is_nobodys() {
+    // It could not be revoked, and stood in the listing beside the operator's.
+    let world = World::new();
+    let before = Authority::new(world.store.clone(), world.clock.clone(), &AuthConfig::Off);
+    let token = before.issue(&Identity::Unlimited, wanted("root", reader())).await.unwrap();
+    assert!(matches!(world.recognise(&token).await, Err(AuthError::Unknown)));
+    let root = world.root().await;
+    world.issue(wanted("z", reader())).await;
+    for (limit, ids, has_more) in [(1, &["root"][..], true), (2, &["root", "z"], false)] {
+        let page = world.authority.list(&root, part(""), &part(""), limit).await.unwrap();
+        let listed: Vec<_> = page.entries.iter().map(|info| info.id.as_str()).collect();
+        assert_eq!((&listed[..], page.has_more), (ids, has_more));
+        assert_eq!(page.entries[0], root_info(), "the one that works");
+    }
+}

@@ -12,6 +12,7 @@ mod listing;
 mod progress;
 mod read;
 mod serve;
+mod store;
 mod stream;
 mod token;
 

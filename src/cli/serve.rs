@@ -15,16 +15,19 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, block_on, freed_memory::keep_freed_memory};
+use super::{
+    CliError, block_on,
+    freed_memory::keep_freed_memory,
+    store::{open_store, servers},
+};
 use crate::{
     auth::AuthConfig,
     clock::SystemClock,
     config::{ServeConfig, StoreConfig, root_token},
     server::{Certificate, Server},
-    store::{DiskStore, MemoryStore, NatsStore, Store},
     streams::{Streams, StreamsConfig},
     telemetry::Telemetry,
-    types::{MemoryShares, Secret},
+    types::{InitBasin, LocationName, Secret},
     usage::UsageConfig,
     wire::json,
 };
@@ -62,10 +65,8 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     let limits = StreamsConfig { memory: config.memory, usage, ..StreamsConfig::default() };
     let streams = Streams::new(store, Arc::new(SystemClock), limits);
     if let Some(file) = &config.init_file {
-        let unusable = unusable("--init-file", file);
-        let text = std::fs::read(file).map_err(|error| unusable(&error))?;
-        let init = json::decode_init_file(&text).map_err(|error| unusable(&error))?;
-        streams.ensure_all(&init).await.map_err(|error| unusable(&error))?;
+        let init = read_init_file(file, &config.server.location)?;
+        streams.ensure_all(&init).await.map_err(|error| unusable("--init-file", file)(&error))?;
     }
     let mut signals = Signals::listen().map_err(|error| CliError::Start(error.to_string()))?;
     let server = Server::bind(config.server, streams, Arc::new(Telemetry::new())).await.map_err(failed)?;
@@ -88,20 +89,6 @@ async fn serve(mut config: ServeConfig) -> Result<(), CliError> {
     }
 }
 
-pub(super) async fn open_store(config: &StoreConfig, memory: MemoryShares) -> Result<Arc<dyn Store>, CliError> {
-    match config {
-        StoreConfig::Nats(config) => match NatsStore::connect(config).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(CliError::Start(error.to_string())),
-        },
-        StoreConfig::Memory(limit) => Ok(Arc::new(MemoryStore::new(*limit))),
-        StoreConfig::Disk(directory) => match DiskStore::open(directory, memory) {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(CliError::Start(error.to_string())),
-        },
-    }
-}
-
 fn unusable(flag: &'static str, file: &Path) -> impl Fn(&dyn Display) -> CliError {
     move |reason| CliError::Start(format!("{flag} {}: {reason}", file.display()))
 }
@@ -110,6 +97,18 @@ fn read_root_token(file: &Path) -> Result<Secret, CliError> {
     let unusable = unusable("--root-token-file", file);
     let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
     root_token(&text).map_err(|error| unusable(&error))
+}
+
+/// The basins that are to be there, all of them in the one place that there is.
+fn read_init_file(file: &Path, location: &LocationName) -> Result<Vec<InitBasin>, CliError> {
+    let unusable = unusable("--init-file", file);
+    let text = std::fs::read(file).map_err(|error| unusable(&error))?;
+    let basins = json::decode_init_file(&text).map_err(|error| unusable(&error))?;
+    let elsewhere = |basin: &&InitBasin| basin.location.as_deref().is_some_and(|named| named != location.as_str());
+    match basins.iter().find(elsewhere) {
+        Some(InitBasin { name, .. }) => Err(unusable(&format!("{name}: the only location is {location}"))),
+        None => Ok(basins),
+    }
 }
 
 /// Who gets in, as far as the welcome is concerned.
@@ -197,21 +196,7 @@ fn whereabouts(store: &StoreConfig) -> String {
     match store {
         StoreConfig::Disk(directory) => format!("The log is in {}.", directory.display()),
         StoreConfig::Memory(_) => "The log is in memory: it is lost when this process ends.".into(),
-        StoreConfig::Nats(nats) => {
-            let servers: Vec<_> = nats.servers.iter().map(|server| without_user(server)).collect();
-            format!("The log is in NATS, at {}.", servers.join(", "))
-        }
-    }
-}
-
-/// `server` without the name and the password that may stand before its host.
-fn without_user(server: &str) -> String {
-    match server.rsplit_once('@') {
-        None => server.into(),
-        Some((before, host)) => match before.split_once("://") {
-            Some((scheme, _)) => format!("{scheme}://{host}"),
-            None => host.into(),
-        },
+        StoreConfig::Nats(nats) => format!("The log is in NATS, at {}.", servers(nats)),
     }
 }
 
@@ -255,6 +240,24 @@ mod tests {
             assert!(text.contains(part), "{part:?} in {text}");
         }
         assert!(!text.contains("NO_VERIFY"));
+    }
+
+    #[test]
+    fn a_file_with_basins_in_a_place_that_is_not_there_changes_nothing() {
+        // control-plane.md §4.2, §6
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("init.json");
+        let location = LocationName::new("eu.1").unwrap();
+        for (named, is_there) in [("null", true), (r#""eu.1""#, true), (r#""us.1""#, false)] {
+            let text =
+                format!(r#"{{"basins":[{{"name":"my-basin-01"}},{{"name":"my-basin-02","location":{named}}}]}}"#);
+            std::fs::write(&file, text).unwrap();
+            let read = read_init_file(&file, &location).map(|basins| basins.len()).map_err(|error| error.to_string());
+            match is_there {
+                true => assert_eq!(read, Ok(2)),
+                false => assert!(read.unwrap_err().contains("init.json: my-basin-02: the only location is eu.1")),
+            }
+        }
     }
 
     #[test]

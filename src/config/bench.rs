@@ -7,7 +7,8 @@ use super::{
     basin::cipher,
     connect::{compression, encryption_key},
     endpoint::secret,
-    parse_duration, parse_size,
+    parse_duration, size,
+    store::StoreArgs,
 };
 use crate::{
     client::EncryptionKey,
@@ -38,17 +39,8 @@ pub struct BenchArgs {
     #[arg(long)]
     pub insecure: bool,
 
-    /// Without --addr: keep everything in memory
-    #[arg(long, conflicts_with = "addr")]
-    pub memory: bool,
-
-    /// With --memory: memory for the records of all streams [default: 1GiB]
-    #[arg(long, value_name = "SIZE", requires = "memory")]
-    pub memory_limit: Option<String>,
-
-    /// Without --addr: directory to keep everything in [default: one that is made for the run and removed after it]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["addr", "memory"])]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// Basin to work in; it is made, and deleted if it was [default: one of a random name]
     #[arg(long, value_name = "NAME")]
@@ -319,23 +311,16 @@ impl BenchArgs {
     }
 
     fn target(&self) -> Result<BenchTarget, ConfigError> {
+        let store = self.store.resolve()?;
         let Some(addr) = &self.addr else {
-            return self.store().map(BenchTarget::InProcess);
+            return Ok(BenchTarget::InProcess(store.map_or(BenchStore::TemporaryDirectory, BenchStore::Given)));
         };
+        if store.is_some() {
+            let rule = "says which server is measured: --memory, --data-dir and --nats are for one inside this process";
+            return Err(ConfigError::alone("--addr", rule));
+        }
         let server = EndpointArgs { addr: addr.clone(), token: self.token.clone(), insecure: self.insecure };
         server.resolve().map(BenchTarget::Server)
-    }
-
-    fn store(&self) -> Result<BenchStore, ConfigError> {
-        const DEFAULT_LIMIT: &str = "1GiB";
-        match (self.memory, &self.data_dir) {
-            (true, _) => {
-                let limit = size("--memory-limit", self.memory_limit.as_deref().unwrap_or(DEFAULT_LIMIT))?;
-                Ok(BenchStore::Given(StoreConfig::Memory(limit)))
-            }
-            (false, Some(directory)) => Ok(BenchStore::Given(StoreConfig::Disk(directory.clone()))),
-            (false, None) => Ok(BenchStore::TemporaryDirectory),
-        }
     }
 
     /// What would change nothing is refused: the report would show it as if it had.
@@ -472,10 +457,6 @@ fn record_size(text: &str) -> Result<usize, ConfigError> {
     }
 }
 
-fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
-    parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
-}
-
 fn basin(text: &str) -> Result<BasinName, ConfigError> {
     BasinName::new(text).map_err(|error| ConfigError::of("--basin", text, error))
 }
@@ -542,9 +523,13 @@ mod tests {
             panic!()
         };
         assert_eq!((server.endpoint.origin().as_str(), server.token.is_some()), ("http://h:1", true));
-        for words in ["--addr http://h:1 --memory", "--memory --data-dir d", "--memory-limit 1GiB", "", "--batch x"] {
-            let words = if words.is_empty() { "everything".into() } else { format!("appends {words}") };
-            assert!(parse(&words).is_err(), "{words}");
+        let store = store("appends --nats nats://n:1");
+        assert!(
+            matches!(&store, BenchStore::Given(StoreConfig::Nats(nats)) if nats.servers == ["nats://n:1"]),
+            "{store:?}"
+        );
+        for words in ["everything", "appends --batch x"] {
+            assert!(parse(words).is_err(), "{words}");
         }
     }
 
@@ -572,6 +557,10 @@ mod tests {
             assert_eq!(error.flag, flag, "{words}");
             let value = words.split(' ').nth(1);
             assert_eq!(error.value.as_deref(), value, "{words}");
+        }
+        for store in ["--memory", "--data-dir d", "--nats n"] {
+            let error = resolve(&format!("appends --addr http://h:1 {store}")).expect_err(store);
+            assert_eq!((error.flag, error.value), ("--addr", None));
         }
         for (words, flag) in [("--in-flight 2", "--in-flight"), ("--compression zstd", "--compression")] {
             assert_eq!(resolve(&format!("unary {words}")).unwrap_err().flag, flag);

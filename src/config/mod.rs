@@ -17,6 +17,7 @@ mod quantity;
 mod read;
 mod serve;
 mod settings;
+mod store;
 mod stream;
 mod token;
 
@@ -30,8 +31,9 @@ pub use endpoint::{EndpointArgs, EndpointConfig};
 pub use listing::{ListArgs, ListConfig, ListFormat};
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::{OutputFormat, ReadArgs, ReadConfig, ReadEnd};
-pub use serve::{ServeArgs, ServeConfig, StoreConfig, root_token};
+pub use serve::{ServeArgs, ServeConfig, root_token};
 pub use settings::StreamSettings;
+pub use store::StoreConfig;
 pub use stream::{
     CreateStreamArgs, CreateStreamConfig, DeleteStreamArgs, DeleteStreamConfig, ListStreamsArgs, ListStreamsConfig,
     TailArgs, TailConfig,
@@ -66,4 +68,8 @@ impl fmt::Display for ConfigError {
             None => write!(f, "{}: {}", self.flag, self.rule),
         }
     }
+}
+
+fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
+    parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
 }

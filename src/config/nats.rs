@@ -1,11 +1,11 @@
-//! What `serve` is told of NATS.
+//! What is said of NATS, to whoever runs a gateway.
 
 use std::path::PathBuf;
 
 use super::ConfigError;
 use crate::store::{NatsConfig, SyncCheck};
 
-/// What was said to `serve` of NATS.
+/// What was said of NATS.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct NatsArgs {
     /// Keep everything in NATS JetStream, together with other gateways: addresses of servers, such as nats://10.0.0.1:4222

@@ -9,12 +9,11 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigError, nats::NatsArgs, parse_duration, parse_size};
+use super::{ConfigError, StoreConfig, parse_duration, size, store::StoreArgs};
 use crate::{
     auth::AuthConfig,
     server::{BasinHost, Certificate, Cors, ServerConfig},
-    store::NatsConfig,
-    types::{EmptySecret, LocationName, MemoryShares, Secret, limits::MAX_BATCH_METERED},
+    types::{EmptySecret, LocationName, MemoryShares, Secret},
 };
 
 /// What was said to `serve`.
@@ -41,26 +40,14 @@ pub struct ServeArgs {
     #[arg(long)]
     pub insecure_no_auth: bool,
 
-    /// Directory to keep everything in, for this process alone [default: s2s-gateway in the user's data directory]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 
     // Where a user's data is, for the default of the above; from the environment.
     #[arg(long, env = "XDG_DATA_HOME", hide = true, hide_env_values = true)]
     xdg_data_home: Option<OsString>,
     #[arg(long, env = "HOME", hide = true, hide_env_values = true)]
     home: Option<OsString>,
-
-    /// Keep everything in memory only, and lose it at the end
-    #[arg(long)]
-    pub memory: bool,
-
-    /// With --memory: memory for the records of all streams; appends fail when it is used up [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    pub memory_limit: Option<String>,
-
-    #[command(flatten)]
-    nats: NatsArgs,
 
     /// Memory for appends in flight, recent records, caches and what sessions hold, beside what --memory keeps
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
@@ -126,17 +113,6 @@ pub struct ServeConfig {
     pub log: String,
 }
 
-/// Where streams are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// In this directory.
-    Disk(PathBuf),
-    /// In memory, in at most so many bytes of it.
-    Memory(usize),
-    /// In NATS, together with other gateways.
-    Nats(NatsConfig),
-}
-
 impl ServeArgs {
     /// What this means.
     pub fn resolve(&self) -> Result<ServeConfig, ConfigError> {
@@ -192,19 +168,9 @@ impl ServeArgs {
     }
 
     fn store(&self) -> Result<StoreConfig, ConfigError> {
-        if let Some(nats) = self.nats.resolve()? {
-            return match (self.memory, &self.data_dir, &self.memory_limit) {
-                (false, None, None) => Ok(StoreConfig::Nats(nats)),
-                _ => Err(ConfigError::alone("--nats", "cannot be used with --memory or --data-dir")),
-            };
-        }
-        match (self.memory, &self.data_dir, &self.memory_limit) {
-            (true, Some(_), _) => Err(ConfigError::alone("--memory", "cannot be used with --data-dir")),
-            (true, None, None) => Ok(StoreConfig::Memory(DEFAULT_MEMORY_LIMIT)),
-            (true, None, Some(limit)) => memory_limit(limit).map(StoreConfig::Memory),
-            (false, _, Some(_)) => Err(ConfigError::alone("--memory-limit", "needs --memory as well")),
-            (false, Some(directory), None) => Ok(StoreConfig::Disk(directory.clone())),
-            (false, None, None) => self.default_data_directory().map(StoreConfig::Disk),
+        match self.store.resolve()? {
+            Some(store) => Ok(store),
+            None => self.default_data_directory().map(StoreConfig::Disk),
         }
     }
 
@@ -237,17 +203,6 @@ impl ServeArgs {
     }
 }
 
-const DEFAULT_MEMORY_LIMIT: usize = 1 << 30;
-
-fn memory_limit(text: &str) -> Result<usize, ConfigError> {
-    // Below this not even a few batches have room, and every append would fail.
-    const LEAST: usize = 16 * MAX_BATCH_METERED;
-    match size("--memory-limit", text)? {
-        bytes if bytes < LEAST => Err(ConfigError::of("--memory-limit", text, "at least 16MiB")),
-        bytes => Ok(bytes),
-    }
-}
-
 fn memory_budget(text: &str) -> Result<MemoryShares, ConfigError> {
     match size("--memory-budget", text)? {
         bytes if bytes < MemoryShares::LEAST => Err(ConfigError::of("--memory-budget", text, "at least 32MiB")),
@@ -266,10 +221,6 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
         Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),
         None => text.parse().ok(),
     }
-}
-
-fn size(flag: &'static str, text: &str) -> Result<usize, ConfigError> {
-    parse_size(text).map_err(|error| ConfigError::of(flag, text, error))
 }
 
 fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
@@ -299,7 +250,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::store::SyncCheck;
 
     #[derive(Parser)]
     struct Said {
@@ -393,29 +343,7 @@ mod tests {
         assert!(in_home.starts_with("/h") && in_home.ends_with("s2s-gateway"), "{in_home:?}");
         assert_eq!(directory("", "/h"), Ok(StoreConfig::Disk(in_home)));
         assert_eq!(directory("", ""), Err("--data-dir"));
-        assert_eq!(resolve("--memory").unwrap().store, StoreConfig::Memory(1 << 30));
         assert_eq!(resolve("--data-dir /d").unwrap().store, StoreConfig::Disk("/d".into()));
-    }
-
-    #[test]
-    fn streams_are_kept_in_nats_together_with_others() {
-        let nats = |words: &str| match resolve(words).unwrap().store {
-            StoreConfig::Nats(nats) => nats,
-            other => panic!("{other:?}"),
-        };
-        let plain = nats("--nats nats://a:4222,nats://b:4222");
-        assert_eq!(plain.servers, ["nats://a:4222", "nats://b:4222"]);
-        assert_eq!((plain.prefix.as_str(), plain.shards, plain.replicas), ("s2s", None, None));
-        assert_eq!(plain.sync, SyncCheck::Ask(Vec::new()));
-        let full = nats(
-            "--nats a --nats b --nats-credentials c --nats-ca d --nats-prefix p-1 --nats-shards 16 --nats-replicas 5 \
-             --nats-monitor http://a:1,http://b:1",
-        );
-        assert_eq!(full.servers, ["a", "b"]);
-        assert_eq!((full.credentials, full.ca), (Some("c".into()), Some("d".into())));
-        assert_eq!((full.prefix.as_str(), full.shards, full.replicas), ("p-1", Some(16), Some(5)));
-        assert_eq!(full.sync, SyncCheck::Ask(vec!["http://a:1".into(), "http://b:1".into()]));
-        assert_eq!(nats("--nats a --nats-assume-synced").sync, SyncCheck::Assume);
     }
 
     #[test]
@@ -425,19 +353,7 @@ mod tests {
             ("--listen localhost:x", "--listen", Some("localhost:x")),
             ("--listen 127.0.0.1", "--listen", Some("127.0.0.1")),
             ("--memory --memory-limit lots", "--memory-limit", Some("lots")),
-            ("--memory --memory-limit 1MiB", "--memory-limit", Some("1MiB")),
-            ("--memory-limit 1GiB", "--memory-limit", None),
-            ("--memory-limit 1GiB --data-dir d", "--memory-limit", None),
-            ("--memory --data-dir d", "--memory", None),
             ("--memory-budget 31MiB", "--memory-budget", Some("31MiB")),
-            ("--memory --nats a", "--nats", None),
-            ("--data-dir d --nats a", "--nats", None),
-            ("--nats a --nats-prefix a.b", "--nats-prefix", Some("a.b")),
-            ("--nats a --nats-shards 0", "--nats-shards", Some("0")),
-            ("--nats a --nats-replicas 2", "--nats-replicas", Some("2")),
-            ("--nats a --nats-assume-synced --nats-monitor m", "--nats-assume-synced", None),
-            ("--memory --nats-shards 3", "--nats-shards", None),
-            ("--memory --nats-assume-synced", "--nats-assume-synced", None),
             ("--drain-timeout 20", "--drain-timeout", Some("20")),
             ("--metrics-range long", "--metrics-range", Some("long")),
             ("--basin-host a..b", "--basin-host", Some("a..b")),

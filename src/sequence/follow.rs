@@ -123,7 +123,8 @@ impl FollowClock {
         }
     }
 
-    /// What has to be done now. While catching up there are records to come, and nothing is due.
+    /// What has to be done now. While catching up there are records to come, and nothing is due: clients resume from the
+    /// tail of a heartbeat, and would pass by the records before it.
     pub fn due(&self, now: Instant) -> Due {
         let Place::AtTail { heartbeat_at } = self.place else { return Due::Nothing };
         if self.wait.over_at().is_some_and(|over_at| over_at <= now) {

@@ -55,7 +55,7 @@ enum AtTail {
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
     start: PlannedStart,
-    limits: Remaining,
+    bounds: ReadBounds,
     wait: Option<Duration>,
     at_tail: AtTail,
     tail: Position,
@@ -72,9 +72,8 @@ impl ReadPlan {
             true => AtTail::MayFollow,
             false => AtTail::Ends,
         };
-        let limits = Remaining::new(bounds);
-        let mut plan = Self { start: PlannedStart::Nothing, limits, wait, at_tail, tail: head.tail };
-        if !limits.is_exhausted() {
+        let mut plan = Self { start: PlannedStart::Nothing, bounds, wait, at_tail, tail: head.tail };
+        if !plan.limits().is_exhausted() {
             plan.start = plan.resolve(request, head)?;
         }
         Ok(plan)
@@ -86,8 +85,13 @@ impl ReadPlan {
     }
 
     /// How much it may deliver.
-    pub const fn limits(&self) -> Remaining {
-        self.limits
+    pub fn limits(&self) -> Remaining {
+        Remaining::new(self.bounds)
+    }
+
+    /// Whether nothing stops it: never one that is answered with a single response.
+    pub const fn is_unlimited(&self) -> bool {
+        self.bounds.is_unlimited()
     }
 
     /// How long it waits at the tail between records: zero, it ends there; `None`, it waits for ever.

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     clock,
-    memory::{Held, Share},
+    memory::{Held, Share, let_go_of_room},
     streams::AppendSession,
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, AppendInput, ErrorCode},
@@ -43,8 +43,9 @@ use crate::{
 /// unread, little enough for thousands of sessions.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Metered bytes admitted before the acks collected so far are sent: on a fast link more input is always there, and the
-/// client waits for its acks.
+/// Bytes of batches admitted before the acks collected so far are sent and others have their turn: on a fast link more
+/// input is always there. As they are in memory, where the smallest take some hundred bytes: inputs of a few bytes each
+/// would be tens of thousands otherwise, and a tenth of a second for everybody else.
 const ADMITTED_A_CHUNK: usize = 512 * 1024;
 
 /// Bytes that a session may have received and not yet admitted without being counted: an idle session has none, and
@@ -121,6 +122,12 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
+
+    /// Inputs of which it could note when they came in without taking more memory.
+    #[cfg(test)]
+    pub(super) fn room_for_times(&self) -> usize {
+        self.came_in.capacity()
+    }
 }
 
 impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> Chunks for AppendPump<B> {
@@ -183,7 +190,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
                     self.read_ahead(cx);
                     return Intake::Waits;
                 }
-                admitted += input.batch.metered();
+                admitted += input.batch.sequenced_memory();
                 self.waiting = None;
                 continue;
             }
@@ -322,6 +329,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Send + Unpin + 'static> AppendPump<
         }
         if acks > 0 {
             self.telemetry.sent(acks, out.len());
+            let_go_of_room(&mut self.came_in);
         }
     }
 }

@@ -57,6 +57,10 @@ pub(super) const TCP_KEEPALIVE: TcpKeepalive =
 /// Time for a client to say which version it speaks, and for one of HTTP/1.1 to send its request's head.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Bytes that a connection of HTTP/1.1 keeps of a head that is not complete, or of a body that is not taken. There may be
+/// many connections that nobody has said anything about yet, and a head is no longer than with HTTP/2.
+pub(super) const HTTP1_MAX_BUFFER: usize = 64 * 1024;
+
 /// Time for a TLS handshake.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

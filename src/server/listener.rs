@@ -26,7 +26,7 @@ use super::{
     BasinHost, Certificate, Cors, Gateway, TlsError,
     drain::{Drain, Phase},
     gather::gather,
-    http2::{HEAD_TIMEOUT, HTTP2, MAX_CONNECTIONS},
+    http2::{HEAD_TIMEOUT, HTTP1_MAX_BUFFER, HTTP2, MAX_CONNECTIONS},
     opening::Opening,
     page_cache::PageCache,
     socket, tls,
@@ -225,7 +225,7 @@ async fn serve_http(
 
 fn connection_builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HTTP1_MAX_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,6 +1,7 @@
 //! What each operation does with its request: reads it into values, asks the service, answers.
 //!
-//! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, existence.
+//! The order of the checks is the order of `errors.md` §4.4: basin header, path, query, other headers, body, what these say
+//! together, existence.
 
 use std::time::Duration;
 
@@ -25,14 +26,11 @@ use super::{
 use crate::{
     streams::{Access, BasinWish, ReadEvent},
     telemetry::{self, MemoryUse, SessionKind},
-    types::{
-        ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Position, Provision, ReadRequest,
-        StreamName,
-    },
+    types::{ApiError, AppendInput, BasinName, BatchSlice, ErrorCode, Operation, Position, Provision, StreamName},
     wire::{
         self, json,
         negotiate::{Accept, BodyType},
-        params::{self, SessionQuery},
+        params::{self, ReadQuery, SessionQuery},
     },
 };
 
@@ -241,18 +239,18 @@ impl Gateway {
 
     async fn read(&self, stream: &str, parts: &Parts) -> Answer {
         let place = self.place(stream, parts)?;
-        let read = params::read_request(parts.uri.query())?;
+        let query = params::read_query(parts.uri.query())?;
         match request::body_type(&parts.headers) {
-            BodyType::S2s => self.read_session(place, parts, &read).await,
-            _ if request::accept(&parts.headers) == Accept::EventStream => self.read_events(place, parts, read).await,
-            _ => self.read_once(place, parts, &read).await,
+            BodyType::S2s => self.read_session(place, parts, query).await,
+            _ if request::accept(&parts.headers) == Accept::EventStream => self.read_events(place, parts, query).await,
+            _ => self.read_once(place, parts, query).await,
         }
     }
 
     async fn session(&self, place: Place, parts: &Parts, body: &mut RequestBody) -> Answer {
         match params::session_query(parts.uri.query())? {
             SessionQuery::Append => self.append_session(place, parts, body).await,
-            SessionQuery::Read(read) => self.read_session(place, parts, &read).await,
+            SessionQuery::Read(query) => self.read_session(place, parts, query).await,
         }
     }
 
@@ -270,13 +268,14 @@ impl Gateway {
         Ok(respond::session(Body::Append(Box::new(Belled::new(pump)))))
     }
 
-    async fn read_session(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+    async fn read_session(&self, place: Place, parts: &Parts, query: ReadQuery) -> Answer {
         let guard = SessionGuard::new(parts, Operation::Read)?;
         let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
+        let read = query.request()?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
-        let session = self.streams.read_session(stream, key.as_ref(), read).await?.over(request::connection(parts));
+        let session = self.streams.read_session(stream, key.as_ref(), &read).await?.over(request::connection(parts));
         let compression = request::accept_encoding(&parts.headers);
         let open = self.telemetry.session(SessionKind::Read);
         let feed = ReadFeed::new(session, self.drain.watch(), guard);
@@ -284,12 +283,13 @@ impl Gateway {
         Ok(respond::session(Body::Read(Box::new(Belled::new(pump)))))
     }
 
-    async fn read_events(&self, place: Place, parts: &Parts, read: ReadRequest) -> Answer {
+    async fn read_events(&self, place: Place, parts: &Parts, query: ReadQuery) -> Answer {
         let guard = SessionGuard::new(parts, Operation::Read)?;
         let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let format = request::s2_format(&parts.headers)?;
         let resumes = request::last_event_id(&parts.headers)?;
+        let read = query.request()?;
         let read = resumes.map_or(read, |id| id.resume(read));
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
@@ -322,7 +322,7 @@ impl Gateway {
         })
     }
 
-    async fn read_once(&self, place: Place, parts: &Parts, read: &ReadRequest) -> Answer {
+    async fn read_once(&self, place: Place, parts: &Parts, query: ReadQuery) -> Answer {
         let key = request::encryption_key(&parts.headers)?;
         let layer = request::stream_config(&parts.headers)?;
         let accept = request::accept(&parts.headers);
@@ -330,13 +330,14 @@ impl Gateway {
             Accept::Protobuf => Default::default(),
             _ => request::s2_format(&parts.headers)?,
         };
+        let read = query.request()?;
         let stream =
             self.streams.stream(&place.basin, &place.stream, Access::Read, layer.as_ref(), key.as_ref()).await?;
         let waits = read.wait.is_some_and(|wait| !wait.is_zero());
         let found = tokio::select! {
             biased;
             ended = identity::ended(parts), if waits => return Err(ended.into()),
-            found = self.streams.read(stream, key.as_ref(), read) => found?,
+            found = self.streams.read(stream, key.as_ref(), &read) => found?,
             () = self.drain.ending(), if waits => return Err(errors::draining("go on reading elsewhere").into()),
         };
         let (slices, tail) = records_of(found);
@@ -355,7 +356,7 @@ impl Gateway {
 
 fn records_of(event: Option<ReadEvent>) -> (Vec<BatchSlice>, Option<Position>) {
     match event {
-        Some(ReadEvent::Records { slices, tail }) => (slices, Some(tail)),
+        Some(ReadEvent::Records { slices, tail, .. }) => (slices, Some(tail)),
         Some(ReadEvent::Followed(batches)) => {
             (batches.iter().map(|batch| batch.whole()).collect(), Some(batches.last().end()))
         }

@@ -1,8 +1,8 @@
 //! Compressed frames of catch-up pages, kept for a while for the readers that come next. Knows no session.
 //!
 //! What a stream has at a number never changes, so a page is known by its stream and its first and last number; a frame
-//! made of it is right as long as anyone asks. A page that ends at the tail says so, and is another one when the stream
-//! has grown. Pages of streams with a cipher never come here.
+//! made of it is right as long as anyone asks. A page that tells of the tail is another one when the stream has grown.
+//! Pages of streams with a cipher never come here.
 //!
 //! Bounded by [`LIMIT`]; what is older than [`KEPT_FOR`] goes, so that a gateway whose readers have all caught up
 //! keeps nothing.
@@ -23,6 +23,10 @@ use crate::{
 /// How long a frame is kept for the next reader.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// Bytes that a frame costs beside its own, at most: its key in two places, its slot, and what the allocator takes. A page
+/// of a megabyte may be compressed to fewer.
+const BESIDE: usize = 4 * size_of::<PageKey>() + 128;
+
 /// Which page, and how it was compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PageKey {
@@ -32,7 +36,7 @@ pub(super) struct PageKey {
     pub(super) first: SeqNum,
     /// The number after its last record.
     pub(super) end: SeqNum,
-    /// The tail, if it ends there.
+    /// The tail, if it is told.
     pub(super) tail: Option<Position>,
     /// How.
     pub(super) compression: Compression,
@@ -51,10 +55,17 @@ pub(super) struct PageCache {
 
 #[derive(Debug, Default)]
 struct Kept {
-    slots: HashMap<PageKey, Slot>,
+    pages: HashMap<PageKey, Page>,
     /// In the order in which they came.
     order: VecDeque<(PageKey, Instant)>,
-    /// Of all frames that are made.
+    /// Of all pages.
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    slot: Slot,
+    /// What was counted for it: nothing before it is made, and a moment longer.
     bytes: usize,
 }
 
@@ -64,7 +75,7 @@ impl PageCache {
         Self { limit, kept: Mutex::default() }
     }
 
-    /// Bytes of the frames that are kept.
+    /// Bytes that the frames take that are kept.
     pub(super) fn used(&self) -> usize {
         self.kept().bytes
     }
@@ -85,14 +96,14 @@ impl PageCache {
 
     fn slot(self: &Arc<Self>, key: PageKey) -> Slot {
         let mut kept = self.kept();
-        if let Some(slot) = kept.slots.get(&key) {
-            return slot.clone();
+        if let Some(page) = kept.pages.get(&key) {
+            return page.slot.clone();
         }
         if kept.order.is_empty() {
             tokio::spawn(forget_in_time(Arc::downgrade(self)));
         }
         kept.order.push_back((key, clock::instant()));
-        kept.slots.entry(key).or_default().clone()
+        kept.pages.entry(key).or_default().slot.clone()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -104,8 +115,9 @@ impl Kept {
     /// Counts the frame that was just made, and lets go of the oldest if there are too many.
     fn weigh(&mut self, key: PageKey, made: &Slot, limit: usize) {
         // It may be gone by now, and another in its place.
-        if self.slots.get(&key).is_some_and(|slot| Arc::ptr_eq(slot, made)) {
-            self.bytes += weight(made);
+        if let Some(page) = self.pages.get_mut(&key).filter(|page| Arc::ptr_eq(&page.slot, made)) {
+            page.bytes = BESIDE + made.get().map_or(0, Bytes::len);
+            self.bytes += page.bytes;
         }
         while self.bytes > limit && self.forget_oldest() {}
     }
@@ -116,13 +128,9 @@ impl Kept {
 
     fn forget_oldest(&mut self) -> bool {
         let Some((key, _)) = self.order.pop_front() else { return false };
-        self.bytes -= self.slots.remove(&key).map_or(0, |slot| weight(&slot));
+        self.bytes -= self.pages.remove(&key).map_or(0, |page| page.bytes);
         true
     }
-}
-
-fn weight(slot: &Slot) -> usize {
-    slot.get().map_or(0, Bytes::len)
 }
 
 /// Lets go of what grew old until nothing is left.
@@ -156,7 +164,7 @@ mod tests {
     }
 
     fn is_kept(cache: &Arc<PageCache>, first: u64) -> bool {
-        cache.kept().slots.contains_key(&key(first))
+        cache.kept().pages.contains_key(&key(first))
     }
 
     #[tokio::test]
@@ -175,12 +183,22 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_go_when_there_are_too_many() {
         let cache = Arc::new(PageCache::new(LIMIT));
-        let large = || Bytes::from(vec![0; LIMIT / 2]);
+        let large = || Bytes::from(vec![0; LIMIT / 2 - BESIDE]);
         for first in 0..3 {
             cache.frame(key(first), large);
         }
         assert_eq!([0, 1, 2].map(|first| is_kept(&cache, first)), [false, true, true]);
         assert_eq!(cache.kept().bytes, LIMIT);
+    }
+
+    #[tokio::test]
+    async fn frames_of_a_few_bytes_count_for_what_it_takes_to_keep_them() {
+        let cache = Arc::new(PageCache::new(LIMIT));
+        for first in 0..10_000 {
+            cache.frame(key(first), || Bytes::from_static(b"all the same"));
+        }
+        assert!((1_000..5_000).contains(&cache.kept().pages.len()), "{}", cache.kept().pages.len());
+        assert!(cache.used() <= LIMIT);
     }
 
     #[tokio::test]
@@ -191,6 +209,16 @@ mod tests {
             "late".into()
         });
         assert_eq!((made, cache.kept().bytes), ("late".into(), 0));
+    }
+
+    #[tokio::test]
+    async fn a_frame_forgotten_before_it_is_counted_is_not_counted() {
+        let cache = Arc::new(PageCache::new(LIMIT));
+        let slot = cache.slot(key(0));
+        slot.set("late".into()).unwrap();
+        assert!(cache.kept().forget_oldest());
+        cache.kept().weigh(key(0), &slot, LIMIT);
+        assert_eq!(cache.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use super::{
     read_feed::ReadFeed,
 };
 use crate::{
-    streams::ReadEvent,
+    streams::{ReadEvent, Stage},
     telemetry::{OpenGuard, Telemetry},
     types::{ApiError, BatchSlice, Compression, Position},
     wire::{self, Advice, FrameBuf},
@@ -94,19 +94,22 @@ impl ReadPump {
                 }
                 (batches.len() as u64, frames)
             }
-            ReadEvent::Records { slices, tail } => (1, self.page(&slices, tail, advice)),
+            ReadEvent::Records { slices, tail, stage } => (1, self.page(&slices, tail, stage, advice)),
         };
         self.telemetry.sent(count, frames.len());
         frames
     }
 
     /// The frames of a page, shared with the readers that come next if compressing it is worth keeping.
-    fn page(&self, slices: &[BatchSlice], tail: Position, advice: Advice) -> FrameBuf {
+    ///
+    /// A tail that lies ahead of the page moves on while others catch up, and would make another page of it for each;
+    /// of what was just appended it is told all the same (`s2s.md` §7.3).
+    fn page(&self, slices: &[BatchSlice], tail: Position, stage: Stage, advice: Advice) -> FrameBuf {
         let (first, last) = (slices.first(), slices.last());
         match (wire::is_worth_sharing(slices, self.compression), self.feed.shared_stream(), first, last) {
             (true, Some(stream), Some(first), Some(last)) => {
                 let (first, end) = (first.first_seq_num(), last.end_seq_num());
-                let tail = (tail.seq_num == end).then_some(tail);
+                let tail = (stage == Stage::Following || tail.seq_num == end).then_some(tail);
                 let key = PageKey { stream, first, end, tail, compression: self.compression };
                 let frame = self.pages.frame(key, || wire::page_frame(slices, tail, self.compression));
                 wire::with_advice(frame, advice)

@@ -95,8 +95,8 @@ pub(super) fn request_token(headers: &HeaderMap) -> Result<Option<RequestToken>,
 
 /// The configuration for a stream that the request may make (`data-plane.md` §10).
 pub(super) fn stream_config(headers: &HeaderMap) -> Result<Option<StreamConfigLayer>, ApiError> {
-    let Some(value) = headers.get("s2-stream-config") else { return Ok(None) };
-    json::decode_stream_config(value.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
+    let Some(text) = header_text(headers, "s2-stream-config")? else { return Ok(None) };
+    json::decode_stream_config(text.as_bytes()).map(Some).map_err(|error| invalid_header("s2-stream-config", error))
 }
 
 /// The key for the records of an encrypted stream. Its length is checked whether the stream is one or not; the rest is

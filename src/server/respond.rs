@@ -198,10 +198,12 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_want_of_room_is_told_when_to_come_back() {
-        let response = error(&ApiError::new(ErrorCode::RateLimited, "full"));
-        assert_eq!(response.headers()["retry-after-ms"], RETRY_AFTER_MS);
-        let response = error(&ApiError::new(ErrorCode::Invalid, "wrong"));
-        assert!(!response.headers().contains_key("retry-after-ms"));
+        // errors.md §5.3
+        for &code in ErrorCode::ALL {
+            let told = error(&ApiError::new(code, "wrong")).headers().get("retry-after-ms").cloned();
+            let expected = [429, 503].contains(&code.status()).then(|| HeaderValue::from_static(RETRY_AFTER_MS));
+            assert_eq!(told, expected, "{code:?}");
+        }
     }
 
     #[test]

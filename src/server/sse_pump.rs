@@ -82,7 +82,7 @@ impl SsePump {
             ReadEvent::Followed(batches) => {
                 batches.iter().for_each(|batch| events.push(self.batch(&[batch.whole()], batch.end())));
             }
-            ReadEvent::Records { slices, tail } => events.push(self.batch(&slices, tail)),
+            ReadEvent::Records { slices, tail, .. } => events.push(self.batch(&slices, tail)),
         }
         events
     }

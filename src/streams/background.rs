@@ -10,8 +10,11 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Stream, Streams, waiters::Wakers};
-use crate::types::{BasinName, StreamId, StreamName};
+use super::{HeldName, Stream, Streams, waiters::Wakers};
+use crate::{
+    to_the_end::to_the_end,
+    types::{BasinName, StreamId, StreamName},
+};
 
 /// Something left to be done.
 #[derive(Debug)]
@@ -60,6 +63,15 @@ impl Background {
     pub(super) fn leave(&self, job: Job) {
         let _ = self.jobs.send(job);
     }
+}
+
+/// Does `work` on a name to its end, although a client may hang up meanwhile; the name is held as long.
+pub(super) async fn holding<T: Send + 'static>(name: HeldName, work: impl Future<Output = T> + Send + 'static) -> T {
+    to_the_end(async move {
+        let _name = name;
+        work.await
+    })
+    .await
 }
 
 /// Does the jobs of `streams` until that is gone.

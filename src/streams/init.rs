@@ -1,5 +1,7 @@
 //! Seeing to it that certain basins and streams are there, before anyone asks for them.
 
+use std::sync::Arc;
+
 use super::{BasinWish, Failure, Streams};
 use crate::types::{BasinName, InitBasin, InitStream, Operations, Provision};
 
@@ -30,7 +32,7 @@ impl Streams {
     /// Makes sure that `basins` and their streams exist with just the configuration wished for, in order.
     ///
     /// A deletion that an earlier process had begun is brought to its end first.
-    pub async fn ensure_all(&self, basins: &[InitBasin]) -> Result<(), EnsureError> {
+    pub async fn ensure_all(self: &Arc<Self>, basins: &[InitBasin]) -> Result<(), EnsureError> {
         for basin in basins {
             let failed = |failure| EnsureError::Basin { basin: basin.name.clone(), failure };
             let result = self.ensure_listed_basin(basin).await.map_err(failed)?;
@@ -45,7 +47,7 @@ impl Streams {
         Ok(())
     }
 
-    async fn ensure_listed_basin(&self, basin: &InitBasin) -> Result<Provision, Failure> {
+    async fn ensure_listed_basin(self: &Arc<Self>, basin: &InitBasin) -> Result<Provision, Failure> {
         let wish = BasinWish { config: basin.config.clone(), location: basin.location.clone() };
         let ensured = match self.ensure_basin(&basin.name, wish.clone(), Operations::ALL).await {
             Err(Failure::BasinDeletionPending(_)) => {
@@ -57,7 +59,11 @@ impl Streams {
         ensured.map(|(_, result)| result)
     }
 
-    async fn ensure_listed_stream(&self, basin: &BasinName, stream: &InitStream) -> Result<Provision, Failure> {
+    async fn ensure_listed_stream(
+        self: &Arc<Self>,
+        basin: &BasinName,
+        stream: &InitStream,
+    ) -> Result<Provision, Failure> {
         let ensured = match self.ensure_stream(basin, &stream.name, stream.config.clone(), Operations::ALL).await {
             Err(Failure::StreamDeletionPending) => {
                 if let Some(found) = self.catalogue().stream(basin, &stream.name).await? {

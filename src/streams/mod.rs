@@ -57,7 +57,7 @@ pub use followed::Followed;
 pub use init::EnsureError;
 pub use portion::OnItsWay;
 pub use provision::BasinWish;
-pub use read::{ReadEvent, ReadSession};
+pub use read::{ReadEvent, ReadSession, Stage};
 pub use stream::Stream;
 
 /// How the service is set up.
@@ -100,6 +100,9 @@ impl Access {
 
 type StreamKey = (BasinName, StreamName);
 
+/// A name on which nobody else works meanwhile.
+type HeldName = tokio::sync::OwnedMutexGuard<()>;
+
 /// The service.
 pub struct Streams {
     store: Arc<dyn Store>,
@@ -113,7 +116,7 @@ pub struct Streams {
     commit_latency: CommitLatency,
     open: Mutex<HashMap<StreamKey, Open>>,
     /// Opening, making, changing and deleting a name happen one after the other; names share a few locks.
-    names: [tokio::sync::Mutex<()>; 64],
+    names: [Arc<tokio::sync::Mutex<()>>; 64],
     hasher: RandomState,
     sweep: tokio::sync::Mutex<Sweep>,
 }
@@ -150,7 +153,7 @@ impl Streams {
             usage,
             commit_latency: CommitLatency::default(),
             open: Mutex::default(),
-            names: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            names: std::array::from_fn(|_| Arc::default()),
             hasher: RandomState::new(),
             sweep: tokio::sync::Mutex::default(),
         });
@@ -394,16 +397,16 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn lock_name(&self, key: &StreamKey) -> tokio::sync::MutexGuard<'_, ()> {
-        self.name_lock(key).lock().await
+    async fn lock_name(&self, key: &StreamKey) -> HeldName {
+        self.name_lock(key).lock_owned().await
     }
 
-    async fn lock_basin(&self, name: &BasinName) -> tokio::sync::MutexGuard<'_, ()> {
-        self.name_lock(name).lock().await
+    async fn lock_basin(&self, name: &BasinName) -> HeldName {
+        self.name_lock(name).lock_owned().await
     }
 
-    fn name_lock(&self, name: impl std::hash::Hash) -> &tokio::sync::Mutex<()> {
+    fn name_lock(&self, name: impl std::hash::Hash) -> Arc<tokio::sync::Mutex<()>> {
         let hash = self.hasher.hash_one(name) as usize;
-        &self.names[hash % self.names.len()]
+        self.names[hash % self.names.len()].clone()
     }
 }

@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        streams::Followed,
+        streams::{Followed, Stage},
         types::{Position, testing},
     };
 
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn records(batch: &Batch) -> ReadEvent {
-        ReadEvent::Records { slices: vec![batch.whole()], tail: Position::default() }
+        ReadEvent::Records { slices: vec![batch.whole()], tail: Position::default(), stage: Stage::CatchingUp }
     }
 
     /// What counts of `event` when it is sent.
@@ -428,7 +428,8 @@ mod tests {
             let mut reader = Portion::of(Arc::new(Share::new(limit)));
             reader.share.take(if is_alone { limit } else { 0 });
             let slice = large().starting_at(crate::types::SeqNum::new(8)).unwrap();
-            let mut event = ReadEvent::Records { slices: vec![slice.clone()], tail: Position::default() };
+            let mut event =
+                ReadEvent::Records { slices: vec![slice.clone()], tail: Position::default(), stage: Stage::CatchingUp };
             reader.send(&mut event);
             let ReadEvent::Records { slices, .. } = event else { panic!() };
             assert_eq!(slices[0].batch().memory() < 30_000, is_alone, "{limit}");

@@ -1,6 +1,8 @@
 //! Making, changing, listing and deleting basins and streams (`control-plane.md` §4, §5).
 
-use super::{Failure, Job, StreamKey, Streams, catalogue::Found, neighbours::settled};
+use std::sync::Arc;
+
+use super::{Failure, Job, StreamKey, Streams, background::holding, catalogue::Found, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinInfo, BasinName, BasinNamePart, Creation, Operation, Operations, Page, Provision,
     RequestToken, SeqNum, StreamConfig, StreamConfigLayer, StreamEntry, StreamId, StreamInfo, StreamName,
@@ -19,13 +21,15 @@ pub struct BasinWish {
 impl Streams {
     /// Makes a basin; a request that comes again with the same token and configuration changes nothing.
     pub async fn create_basin(
-        &self,
+        self: &Arc<Self>,
         name: &BasinName,
         wish: BasinWish,
         token: Option<RequestToken>,
     ) -> Result<(BasinInfo, Provision), Failure> {
-        let _name = self.lock_basin(name).await;
-        settled(|| self.try_create_basin(name, wish.clone(), token.clone())).await
+        let (streams, name) = (self.clone(), name.clone());
+        let held = self.lock_basin(&name).await;
+        let work = async move { settled(|| streams.try_create_basin(&name, wish.clone(), token.clone())).await };
+        holding(held, work).await
     }
 
     async fn try_create_basin(
@@ -50,13 +54,15 @@ impl Streams {
     /// Whether that is [`Operation::CreateBasin`] or [`Operation::ReconfigureBasin`] turns out here; it must be among
     /// `allowed`.
     pub async fn ensure_basin(
-        &self,
+        self: &Arc<Self>,
         name: &BasinName,
         wish: BasinWish,
         allowed: Operations,
     ) -> Result<(BasinInfo, Provision), Failure> {
-        let _name = self.lock_basin(name).await;
-        settled(|| self.try_ensure_basin(name, wish.clone(), allowed)).await
+        let (streams, name) = (self.clone(), name.clone());
+        let held = self.lock_basin(&name).await;
+        let work = async move { settled(|| streams.try_ensure_basin(&name, wish.clone(), allowed)).await };
+        holding(held, work).await
     }
 
     async fn try_ensure_basin(
@@ -100,11 +106,15 @@ impl Streams {
     }
 
     /// Marks a basin as deleted; its streams, and it, go in the background. Asking again while they do is no error.
-    pub async fn delete_basin(&self, name: &BasinName) -> Result<(), Failure> {
-        let _name = self.lock_basin(name).await;
-        settled(|| self.mark_basin_deleted(name)).await?;
-        self.background.leave(Job::RemoveBasin(name.clone()));
-        Ok(())
+    pub async fn delete_basin(self: &Arc<Self>, name: &BasinName) -> Result<(), Failure> {
+        let (streams, name) = (self.clone(), name.clone());
+        let held = self.lock_basin(&name).await;
+        let work = async move {
+            settled(|| streams.mark_basin_deleted(&name)).await?;
+            streams.background.leave(Job::RemoveBasin(name));
+            Ok(())
+        };
+        holding(held, work).await
     }
 
     async fn mark_basin_deleted(&self, name: &BasinName) -> Result<(), Failure> {
@@ -128,20 +138,21 @@ impl Streams {
 
     /// Makes a stream; a request that comes again with the same token and configuration changes nothing.
     pub async fn create_stream(
-        &self,
+        self: &Arc<Self>,
         basin: &BasinName,
         name: &StreamName,
         layer: StreamConfigLayer,
         token: Option<RequestToken>,
     ) -> Result<(StreamInfo, Provision), Failure> {
-        let _name = self.lock_name(&(basin.clone(), name.clone())).await;
-        settled(|| self.try_create_stream(basin, name, layer.clone(), token.clone())).await
+        let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
+        let held = self.lock_name(&key).await;
+        let work = async move { settled(|| streams.try_create_stream(&key, layer.clone(), token.clone())).await };
+        holding(held, work).await
     }
 
     async fn try_create_stream(
         &self,
-        basin: &BasinName,
-        name: &StreamName,
+        (basin, name): &StreamKey,
         layer: StreamConfigLayer,
         token: Option<RequestToken>,
     ) -> Result<(StreamInfo, Provision), Failure> {
@@ -165,15 +176,16 @@ impl Streams {
     /// Whether that is [`Operation::CreateStream`] or [`Operation::ReconfigureStream`] turns out here; it must be among
     /// `allowed`.
     pub async fn ensure_stream(
-        &self,
+        self: &Arc<Self>,
         basin: &BasinName,
         name: &StreamName,
         layer: StreamConfigLayer,
         allowed: Operations,
     ) -> Result<(StreamInfo, Provision), Failure> {
-        let key = (basin.clone(), name.clone());
-        let _name = self.lock_name(&key).await;
-        settled(|| self.try_ensure_stream(&key, layer.clone(), allowed)).await
+        let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
+        let held = self.lock_name(&key).await;
+        let work = async move { settled(|| streams.try_ensure_stream(&key, layer.clone(), allowed)).await };
+        holding(held, work).await
     }
 
     async fn try_ensure_stream(
@@ -252,10 +264,11 @@ impl Streams {
     /// Marks a stream as deleted and ends it for everyone who uses it; its records go in the background.
     ///
     /// Asking again while they do is no error.
-    pub async fn delete_stream(&self, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
-        let key = (basin.clone(), name.clone());
-        let _name = self.lock_name(&key).await;
-        settled(|| self.try_delete_stream(&key)).await
+    pub async fn delete_stream(self: &Arc<Self>, basin: &BasinName, name: &StreamName) -> Result<(), Failure> {
+        let (streams, key) = (self.clone(), (basin.clone(), name.clone()));
+        let held = self.lock_name(&key).await;
+        let work = async move { settled(|| streams.try_delete_stream(&key)).await };
+        holding(held, work).await
     }
 
     async fn try_delete_stream(&self, key: &StreamKey) -> Result<(), Failure> {

@@ -33,7 +33,7 @@ use crate::{
     memory::Share,
     sequence::{Due, FollowClock, HEARTBEAT_INTERVAL, PlannedStart, Progress, ReadMode, ReadPlan, Remaining},
     store::{StoreError, StoreFuture},
-    types::{Batch, BatchSlice, ConnectionId, Position, ReadBounds, ReadRequest, SeqNum, StreamId},
+    types::{Batch, BatchSlice, ConnectionId, Position, ReadRequest, SeqNum, StreamId},
     usage::ReadMeter,
 };
 
@@ -48,7 +48,8 @@ pub struct ReadSession {
     /// The record that comes next.
     next: SeqNum,
     remaining: Remaining,
-    bounds: ReadBounds,
+    /// Whether nothing bounds it.
+    is_unlimited: bool,
     cut: PageCut,
     portion: Portion,
     clock: FollowClock,
@@ -94,12 +95,23 @@ pub enum ReadEvent {
         slices: Vec<BatchSlice>,
         /// The durable tail, as last seen.
         tail: Position,
+        /// What the session was doing.
+        stage: Stage,
     },
     /// Whole batches that were just appended, each to be sent as it is, with the tail that it left behind, and in the
     /// frame that it shares with other readers. Never of a stream with a cipher.
     Followed(Followed),
     /// No records: the reader is at the tail.
     Heartbeat(Position),
+}
+
+/// What a session was doing when it was given records (`s2s.md` §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It read what had been there.
+    CatchingUp,
+    /// It heard of what was appended.
+    Following,
 }
 
 impl ReadEvent {
@@ -146,7 +158,7 @@ impl ReadSession {
             undecryptable: None,
             next: start.unwrap_or_default(),
             remaining: plan.limits(),
-            bounds: request.bounds,
+            is_unlimited: plan.is_unlimited(),
             portion: Portion::of(memory),
             cut,
             clock: FollowClock::new(plan.wait()),
@@ -180,9 +192,9 @@ impl ReadSession {
         ready!(self.portion.poll_sent(cx));
         let stored = ready!(self.poll_stored(cx, now));
         Poll::Ready(match (&self.cipher, stored) {
-            (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail }))) => {
+            (Some(cipher), Some(Ok(ReadEvent::Records { slices, tail, stage }))) => {
                 let opened = decrypt(cipher, &slices);
-                Some(self.decrypted(opened, tail))
+                Some(self.decrypted(opened, tail, stage))
             }
             (_, stored) => stored,
         })
@@ -193,7 +205,10 @@ impl ReadSession {
         let mut step = loop {
             match &self.state {
                 State::CatchingUp { .. } => match ready!(self.poll_catch_up(cx)) {
-                    Ok(CatchUp::Page(event)) => break Some(Ok(event)),
+                    Ok(CatchUp::Page(event)) => {
+                        self.clock.delivered(now, heartbeat_interval());
+                        break Some(Ok(event));
+                    }
                     Ok(CatchUp::AtTail) => {
                         self.clock.arrived(now);
                         self.caught_up(State::Following);
@@ -232,7 +247,7 @@ impl ReadSession {
     }
 
     /// Delivers what could be decrypted; the record that could not ends the session, right away or after those before it.
-    fn decrypted(&mut self, opened: Decrypted, tail: Position) -> Result<ReadEvent, Failure> {
+    fn decrypted(&mut self, opened: Decrypted, tail: Position, stage: Stage) -> Result<ReadEvent, Failure> {
         if let Some(failed) = opened.failure {
             self.state = State::Done;
             match opened.slices.is_empty() {
@@ -240,7 +255,7 @@ impl ReadSession {
                 false => self.undecryptable = Some(failed),
             }
         }
-        Ok(ReadEvent::Records { slices: opened.slices, tail })
+        Ok(ReadEvent::Records { slices: opened.slices, tail, stage })
     }
 
     /// The failure that comes after the records that were just delivered, if one does.
@@ -370,7 +385,7 @@ impl ReadSession {
         match page.slices.is_empty() {
             true if page.progress == Progress::Done => Some(CatchUp::BoundMet),
             true => None,
-            false => Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail })),
+            false => Some(CatchUp::Page(ReadEvent::Records { slices: page.slices, tail, stage: Stage::CatchingUp })),
         }
     }
 
@@ -424,7 +439,7 @@ impl ReadSession {
     /// Whether nothing bounds the read, and what it shows is what others are shown: what readers share is never in clear,
     /// and a reader of ciphertext shares nothing.
     fn takes_whole(&self) -> bool {
-        self.cipher.is_none() && self.bounds.is_unlimited()
+        self.cipher.is_none() && self.is_unlimited
     }
 
     /// Delivers whole batches as they are.
@@ -450,7 +465,7 @@ impl ReadSession {
         if page.progress == Progress::Done {
             self.state = State::Done;
         }
-        (!page.slices.is_empty()).then_some(ReadEvent::Records { slices: page.slices, tail })
+        (!page.slices.is_empty()).then_some(ReadEvent::Records { slices: page.slices, tail, stage: Stage::Following })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Changing some of a basin's or a stream's configuration (`control-plane.md` §4.4, §5.4).
 
-use super::{Failure, StreamKey, Streams, neighbours::settled};
+use std::sync::Arc;
+
+use super::{Failure, StreamKey, Streams, background::holding, neighbours::settled};
 use crate::types::{
     BasinConfig, BasinEntry, BasinName, BasinReconfiguration, StreamConfig, StreamEntry, StreamName,
     StreamReconfiguration,
@@ -9,12 +11,14 @@ use crate::types::{
 impl Streams {
     /// Changes a basin's configuration; the result is what is in force for streams made from now on.
     pub async fn reconfigure_basin(
-        &self,
+        self: &Arc<Self>,
         name: &BasinName,
         changes: &BasinReconfiguration,
     ) -> Result<BasinConfig, Failure> {
-        let _name = self.lock_basin(name).await;
-        settled(|| self.try_reconfigure_basin(name, changes)).await
+        let (streams, name, changes) = (self.clone(), name.clone(), changes.clone());
+        let held = self.lock_basin(&name).await;
+        let work = async move { settled(|| streams.try_reconfigure_basin(&name, &changes)).await };
+        holding(held, work).await
     }
 
     async fn try_reconfigure_basin(
@@ -35,14 +39,15 @@ impl Streams {
     ///
     /// What is cleared falls back on the basin's current defaults.
     pub async fn reconfigure_stream(
-        &self,
+        self: &Arc<Self>,
         basin: &BasinName,
         name: &StreamName,
         changes: &StreamReconfiguration,
     ) -> Result<StreamConfig, Failure> {
-        let key = (basin.clone(), name.clone());
-        let _name = self.lock_name(&key).await;
-        settled(|| self.try_reconfigure_stream(&key, changes)).await
+        let (streams, key, changes) = (self.clone(), (basin.clone(), name.clone()), changes.clone());
+        let held = self.lock_name(&key).await;
+        let work = async move { settled(|| streams.try_reconfigure_stream(&key, &changes)).await };
+        holding(held, work).await
     }
 
     async fn try_reconfigure_stream(

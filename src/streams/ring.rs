@@ -32,9 +32,9 @@ struct Weighed {
 /// What those who make room know of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// Nothing: there was nothing in it.
+    /// Nothing: it had nothing left when they last came by, or they never did.
     Out,
-    /// It is in the line, and nothing was put in or taken since they last came by.
+    /// It is in the line, and nothing was put in or taken since they last came by, or it was emptied.
     Idle,
     /// It is in the line, and in use.
     Used,
@@ -124,6 +124,7 @@ impl Ring {
         match self.batches.is_empty() {
             true => {
                 self.clear();
+                self.standing = Standing::Out;
                 Rest::Nothing
             }
             false => {
@@ -133,13 +134,16 @@ impl Ring {
         }
     }
 
-    /// Keeps nothing any more, not even room, and must join the line anew.
+    /// Keeps nothing any more, not even room. One that is in the line stays there, or each time that it has something
+    /// again it would be in there once more.
     pub(super) fn clear(&mut self) {
         self.share.give_back(self.bytes);
         self.bytes = 0;
         self.batches = VecDeque::new();
         self.is_read = false;
-        self.standing = Standing::Out;
+        if self.standing == Standing::Used {
+            self.standing = Standing::Idle;
+        }
     }
 
     /// Followers add the frames that they need after a batch came: mostly to the latest one before the next comes, and
@@ -272,6 +276,10 @@ mod tests {
         filled.push(1);
         assert!(filled.ring.joins() && !filled.ring.joins());
         filled.ring.clear();
+        filled.push(1);
+        assert!(!filled.ring.joins(), "it is in the line still");
+        filled.ring.clear();
+        assert_eq!(filled.ring.give_up(), Rest::Nothing, "and out of it, asked for room");
         assert!(!filled.ring.joins());
         filled.push(1);
         assert!(filled.ring.joins());

@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_emptied_time_and_again_is_in_the_line_once() {
+        let world = World::new(1, 20 * batch());
+        for _ in 0..100 {
+            world.append(0);
+            world.streams[0].0.lock().unwrap().0.clear();
+        }
+        assert_eq!(world.rings.line().keepers.len(), 1);
+        for _ in 0..100 {
+            world.append(0);
+            assert!(world.rings.share().used() <= 20 * batch(), "and gives way as ever");
+        }
+    }
+
+    #[test]
     fn those_that_are_gone_do_not_pile_up() {
         let mut world = World::new(1, usize::MAX);
         for _ in 0..1_000 {

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     clock::{self, Clock},
     encryption::{KeyError, KeyMaterial, RecordCipher},
+    memory::let_go_of_room,
     sequence::{Rejection, Sequencer},
     store::{Commit, CommitSink, Sharing, Store, StoreError, StoreFuture, StreamLog},
     telemetry::CommitLatency,
@@ -531,6 +532,7 @@ impl Stream {
                 self.commit_latency.observe(now.saturating_duration_since(since));
             }
         }
+        let_go_of_room(&mut state.pending);
         let wakers = state.wakers_of_tail();
         let trims = state.durable.trim_point > trimmed_before;
         let joins = state.ring.joins();

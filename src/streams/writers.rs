@@ -18,7 +18,10 @@ use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
-use crate::types::{AppendInput, Position, SeqNum, Timestamp};
+use crate::{
+    memory::let_go_of_room,
+    types::{AppendInput, Position, SeqNum, Timestamp},
+};
 
 /// Which writer. Not used again for another one, unlike the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +116,10 @@ impl Writers {
 
     /// Takes the writer's next promise if a durable tail at `tail` keeps it.
     pub(super) fn take_kept(&mut self, id: WriterId, tail: SeqNum) -> Option<Promise> {
-        self.get_mut(id)?.promised.pop_front_if(|promise| promise.end.seq_num <= tail)
+        let promised = &mut self.get_mut(id)?.promised;
+        let kept = promised.pop_front_if(|promise| promise.end.seq_num <= tail);
+        let_go_of_room(promised);
+        kept
     }
 
     /// Puts `input` behind what was taken back of the writer before; behind what was refused, nothing is kept.
@@ -311,6 +317,15 @@ mod tests {
         assert_eq!(body(writers.first_taken_back(id)), "a");
         writers.take_back_before(id, [taken_back("a")].into());
         assert!(!writers.has_taken_back(id, then), "it was judged in between");
+    }
+
+    #[test]
+    fn a_writer_that_was_told_everything_keeps_little() {
+        let mut writers = Writers::default();
+        let id = writers.enter();
+        (1..=10_000).for_each(|end| writers.promise(id, promise(end)));
+        while writers.take_kept(id, SeqNum::new(10_000)).is_some() {}
+        assert!(writers.slots[id.slot].promised.capacity() < 1000);
     }
 
     #[test]

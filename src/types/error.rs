@@ -210,3 +210,67 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `errors.md` §2, column by column: code, status, whether to retry, whether it promises that nothing happened. Ours
+    /// behind it.
+    const CATALOGUE: &[(&str, u16, &str, &str)] = &[
+        ("bad_header", 400, "no", "yes"),
+        ("bad_path", 400, "no", "yes"),
+        ("bad_query", 400, "no", "yes"),
+        ("bad_json", 400, "no", "yes"),
+        ("bad_proto", 400, "no", "yes"),
+        ("bad_frame", 400, "no", "yes"),
+        ("decryption_failed", 400, "no", "yes"),
+        ("authn", 401, "no", "yes"),
+        ("permission_denied", 403, "no", "yes"),
+        ("quota_exhausted", 403, "no", "yes"),
+        ("basin_not_found", 404, "no", "yes"),
+        ("stream_not_found", 404, "no", "yes"),
+        ("access_token_not_found", 404, "no", "yes"),
+        ("request_timeout", 408, "yes", "no"),
+        ("basin_deletion_pending", 409, "no", "yes"),
+        ("stream_deletion_pending", 409, "no", "yes"),
+        ("resource_already_exists", 409, "no", "yes"),
+        ("transaction_conflict", 409, "yes", "yes"),
+        ("invalid", 422, "no", "yes"),
+        ("rate_limited", 429, "yes", "yes"),
+        ("client_hangup", 499, "no", "no"),
+        ("other", 500, "yes", "no"),
+        ("storage", 500, "yes", "no"),
+        ("not_implemented", 501, "no", "yes"),
+        ("hot_server", 502, "yes", "yes"),
+        ("unavailable", 503, "yes", "no"),
+        ("server_draining", 503, "yes", "yes"),
+        ("upstream_timeout", 504, "yes", "no"),
+        ("not_found", 404, "no", "yes"),
+        ("method_not_allowed", 405, "no", "yes"),
+        ("unsupported_media_type", 415, "no", "yes"),
+    ];
+
+    #[test]
+    fn codes_have_the_statuses_and_promises_of_the_catalogue() {
+        for &(text, status, retry, no_effect) in CATALOGUE {
+            let code = ErrorCode::parse(text).unwrap_or_else(|| panic!("{text} is missing"));
+            let yes = |it| if it { "yes" } else { "no" };
+            let promised = (yes(code.retry() == Retry::Worthwhile), yes(code.effect() == Effect::None));
+            assert_eq!((code.status(), promised), (status, (retry, no_effect)), "{text}");
+        }
+        assert_eq!(ErrorCode::ALL.len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn what_has_no_code_changed_nothing_and_fails_again() {
+        // errors.md §1, §5.1
+        for (error, status) in [
+            (ApiError::FencingTokenMismatch { current: FencingToken::default() }, 412),
+            (ApiError::SeqNumMismatch { next: SeqNum::FIRST }, 412),
+            (ApiError::OutOfRange { tail: Position::EMPTY }, 416),
+        ] {
+            assert_eq!((error.status(), error.retry(), error.effect()), (status, Retry::Futile, Effect::None));
+        }
+    }
+}

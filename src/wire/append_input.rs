@@ -148,7 +148,7 @@ impl RecordsWriter {
 
     /// The batch of these records, if it is one.
     pub fn into_batch(self) -> Result<AppendBatch, BatchError> {
-        let buffer = Bytes::from(self.0);
+        let buffer = without_spare_room(self.0);
         let records = CanonicalRanges { len: buffer.len(), rest: &buffer };
         AppendBatch::collect(buffer.clone(), records).map_err(|error| match error {
             CollectError::Invalid(error) => error,
@@ -192,6 +192,12 @@ impl RecordsWriter {
     }
 }
 
+/// `bytes` alone: they may wait for long, and would keep the room that their message had for fields that mean nothing.
+pub(super) fn without_spare_room(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
+}
+
 /// The name and the value that a `Header` holds in whatever form.
 fn header(field: Field<'_>) -> Result<(&[u8], &[u8]), ProtobufError> {
     let (mut name, mut value) = (&[][..], &[][..]);
@@ -208,6 +214,7 @@ fn header(field: Field<'_>) -> Result<(&[u8], &[u8]), ProtobufError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use proptest::{collection::vec, prelude::*};
     use prost::Message;
 
@@ -253,6 +260,13 @@ mod tests {
         let body = input.batch.records().nth(1).unwrap().fields().body();
         assert!(message.as_ptr_range().contains(&body.as_ptr()), "a slice of the message");
         fuzz::append_input(&message);
+    }
+
+    #[test]
+    fn what_is_written_anew_keeps_no_room_of_the_message() {
+        let mut writer = RecordsWriter(Vec::with_capacity(1 << 20));
+        writer.push(None, [], b"x");
+        assert!(BytesMut::from(without_spare_room(writer.0)).capacity() < 100);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! What is in a message is not known here, nor who may send which frame.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -23,6 +23,10 @@ use crate::types::{
     layout::{FRAME_HEAD_LEN, frame_head},
     limits::{MAX_FRAME_LEN, MAX_FRAME_MESSAGE},
 };
+
+/// Chunks of fewer bytes are joined while they wait, into some of this many.
+const SMALL_CHUNK: usize = 256;
+const JOINED_UP_TO: usize = 4096;
 
 const LENGTH_LEN: usize = 3;
 const STATUS_LEN: usize = 2;
@@ -213,11 +217,20 @@ impl FrameBuffer {
         Self::default()
     }
 
-    /// Adds what came next. Nothing is copied before [`FrameBuffer::next_frame`] is called.
+    /// Adds what came next. Only what is small is copied before [`FrameBuffer::next_frame`] is called, to those that wait
+    /// already: a byte in a chunk of its own takes far more memory than a byte, and so does the one it is a part of.
     pub fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() && !matches!(self.progress, Progress::Failed(_)) {
-            self.waiting += chunk.len();
-            self.chunks.push_back(chunk);
+        if chunk.is_empty() || matches!(self.progress, Progress::Failed(_)) {
+            return;
+        }
+        self.waiting += chunk.len();
+        match self.chunks.back_mut() {
+            Some(last) if chunk.len() < SMALL_CHUNK && last.len() < JOINED_UP_TO => {
+                let mut joined = BytesMut::from(mem::take(last));
+                joined.put_slice(&chunk);
+                *last = joined.freeze();
+            }
+            _ => self.chunks.push_back(chunk),
         }
     }
 
@@ -303,7 +316,7 @@ impl FrameBuffer {
                 self.chunks.pop_front();
             }
         }
-        let (head, body) = (*head, std::mem::take(gathered).freeze());
+        let (head, body) = (*head, mem::take(gathered).freeze());
         self.progress = Progress::default();
         head.frame(body).map(Some)
     }
@@ -453,6 +466,24 @@ mod tests {
             let expected = if len % frame.len() == 0 { Ok(()) } else { Err(FrameError::Truncated { buffered: len }) };
             assert_eq!(buffer.finish(), expected, "{len}");
         }
+    }
+
+    #[test]
+    fn small_chunks_that_wait_are_joined() {
+        let (frame, mut buffer) = ([0, 0, 3, 0, 0x0a, 0], FrameBuffer::new());
+        for byte in frame.iter().cycle().take(10_000 * frame.len()) {
+            buffer.push(Bytes::copy_from_slice(&[*byte]));
+        }
+        assert!(buffer.chunks.len() <= 20, "{} chunks", buffer.chunks.len());
+        assert_eq!(buffer.buffered(), 60_000);
+        let one = pushed(&[&frame]).next_frame().unwrap();
+        for _ in 0..10_000 {
+            assert_eq!(buffer.next_frame().unwrap(), one);
+        }
+        assert_eq!(buffer.buffered(), 0);
+        let large = Bytes::from(vec![0; SMALL_CHUNK]);
+        (0..2).for_each(|_| buffer.push(large.clone()));
+        assert_eq!(buffer.chunks[1].as_ptr(), large.as_ptr(), "not copied");
     }
 
     #[test]

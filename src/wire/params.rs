@@ -32,8 +32,28 @@ impl From<ParamError> for ApiError {
     }
 }
 
+/// The parameters of a read, each of them readable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadQuery {
+    selectors: Selectors,
+    clamp: bool,
+    bounds: ReadBounds,
+    wait: Option<Duration>,
+}
+
+impl ReadQuery {
+    /// What they ask for together, unless they contradict each other: that comes after what is wrong with the headers
+    /// (`errors.md` §4.4).
+    pub fn request(self) -> Result<ReadRequest, ParamError> {
+        let Self { selectors, clamp, bounds, wait } = self;
+        let start = selectors.start()?;
+        starts_before_its_end(start, bounds.until)?;
+        Ok(ReadRequest { start, clamp, bounds, wait })
+    }
+}
+
 /// The parameters of a read (`data-plane.md` §7.1).
-pub fn read_request(query: Option<&str>) -> Result<ReadRequest, ParamError> {
+pub fn read_query(query: Option<&str>) -> Result<ReadQuery, ParamError> {
     read_parameters(select(query, READ_PARAMETERS)?)
 }
 
@@ -43,7 +63,7 @@ pub enum SessionQuery {
     /// An append session: `mode=append`, or no mode.
     Append,
     /// A read session: `mode=read`.
-    Read(ReadRequest),
+    Read(ReadQuery),
 }
 
 /// The parameters of `POST …/session`: the mode, and with `mode=read` those of a read (`s2s.md` §1.1).
@@ -100,7 +120,7 @@ pub fn decode_path_segment(raw: &str) -> Result<Cow<'_, str>, SegmentNotUtf8> {
 
 const READ_PARAMETERS: [&str; 8] = ["seq_num", "timestamp", "tail_offset", "clamp", "count", "bytes", "until", "wait"];
 
-fn read_parameters(values: [Option<Cow<'_, str>>; 8]) -> Result<ReadRequest, ParamError> {
+fn read_parameters(values: [Option<Cow<'_, str>>; 8]) -> Result<ReadQuery, ParamError> {
     let [seq_num, timestamp, tail_offset, clamp, count, bytes, until, wait] = values;
     let selectors = Selectors {
         seq_num: number("seq_num", seq_num)?,
@@ -114,12 +134,11 @@ fn read_parameters(values: [Option<Cow<'_, str>>; 8]) -> Result<ReadRequest, Par
     };
     let clamp = truth("clamp", clamp)?.unwrap_or(false);
     let wait = number::<u32>("wait", wait)?.map(|seconds| Duration::from_secs(seconds.into()));
-    let start = selectors.start()?;
-    starts_before_its_end(start, bounds.until)?;
-    Ok(ReadRequest { start, clamp, bounds, wait })
+    Ok(ReadQuery { selectors, clamp, bounds, wait })
 }
 
 /// The parameters of which at most one may say where a read starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Selectors {
     seq_num: Option<u64>,
     timestamp: Option<u64>,
@@ -216,7 +235,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<ReadRequest, ParamError> {
-        read_request(Some(query))
+        read_query(Some(query))?.request()
     }
 
     fn assert_bad_query<T: std::fmt::Debug>(query: &str, result: Result<T, ParamError>, mentions: &str) {
@@ -228,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_read_without_parameters_starts_at_the_tail() {
-        assert_eq!(read_request(None), Ok(ReadRequest::default()));
+        assert_eq!(read_query(None), Ok(ReadQuery::default()));
         assert_eq!(read(""), Ok(ReadRequest::default()));
         assert_eq!(ReadRequest::default().start, ReadStart::TailOffset(0));
     }
@@ -284,7 +303,8 @@ mod tests {
             "timestamp=6&until=6",
             "timestamp=7&until=6",
         ] {
-            assert!(matches!(read(query), Err(ParamError::Invalid(_))), "{query}");
+            let readable = read_query(Some(query)).unwrap();
+            assert!(matches!(readable.request(), Err(ParamError::Invalid(_))), "{query}");
         }
         assert!(read("timestamp=5&until=6").is_ok());
         assert!(read("seq_num=7&until=6").is_ok());
@@ -294,11 +314,11 @@ mod tests {
     fn modes_of_a_session() {
         // s2s.md §1.1
         let session = |query: &str| session_query(Some(query));
+        let read = |query: &str| read_query(Some(query)).map(SessionQuery::Read);
         assert_eq!(session_query(None), Ok(SessionQuery::Append));
         assert_eq!(session("mode=append&other=1"), Ok(SessionQuery::Append));
-        let read = ReadRequest { start: ReadStart::SeqNum(SeqNum::new(2)), ..Default::default() };
-        assert_eq!(session("seq_num=2&mode=read"), Ok(SessionQuery::Read(read)));
-        assert_eq!(session("mode=read"), Ok(SessionQuery::Read(ReadRequest::default())));
+        assert_eq!(session("seq_num=2&mode=read"), read("seq_num=2"));
+        assert_eq!(session("mode=read"), read(""));
         for (query, mentions) in [
             ("seq_num=2", "seq_num"),
             ("mode=append&clamp=true", "clamp"),
@@ -311,7 +331,7 @@ mod tests {
         ] {
             assert_bad_query(query, session(query), mentions);
         }
-        assert!(matches!(session("mode=read&timestamp=2&until=1"), Err(ParamError::Invalid(_))));
+        assert_eq!(session("mode=read&timestamp=2&until=1"), read("timestamp=2&until=1"), "not judged yet");
     }
 
     #[test]

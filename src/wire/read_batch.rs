@@ -95,8 +95,8 @@ pub fn is_worth_sharing(slices: &[BatchSlice], compression: Compression) -> bool
     compression != Compression::None && (WORTH_SHARING_FROM..=MAX_FRAME_RECORDS).contains(&len)
 }
 
-/// The frame that shows `slices`, which are [worth sharing](is_worth_sharing), to any reader at any time: with `tail` only
-/// if they end there. A tail that lies ahead moves, and is left out (`s2s.md` §7.3).
+/// The frame that shows `slices`, which are [worth sharing](is_worth_sharing), to any reader that is told of the same tail,
+/// or of none.
 pub fn page_frame(slices: &[BatchSlice], tail: Option<Position>, compression: Compression) -> Bytes {
     read_frame(slices, tail, compression, Advice::None).into_bytes()
 }

@@ -326,10 +326,14 @@ async fn a_basin_with_a_cipher_needs_a_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_with_a_cipher() {
-    for (words, latencies, appends, reads) in SCENARIOS {
-        let mut command = command(&format!("{words} --memory --cipher aes-256-gcm --duration 100ms --json"));
+    // Without optimization the other cipher takes seconds for what some of them have in flight.
+    let with_the_fast_one = SCENARIOS.map(|scenario| (scenario, "aegis-256"));
+    let latency = ("latency", &["append to ack"][..], true, false);
+    for ((words, latencies, appends, reads), cipher) in with_the_fast_one.into_iter().chain([(latency, "aes-256-gcm")])
+    {
+        let mut command = command(&format!("{words} --memory --cipher {cipher} --duration 100ms --json"));
         let output = command.env("S2S_ENCRYPTION_KEY", KEY).output().await.unwrap();
         check_scenario(words, &output, latencies, appends, reads);
-        assert_eq!(report(&output)["settings"]["cipher"], "aes-256-gcm");
+        assert_eq!(report(&output)["settings"]["cipher"], cipher);
     }
 }

@@ -22,17 +22,19 @@ const PAGE: usize = 4096;
 
 /// The library, compiled once.
 fn library() -> &'static Path {
-    static LIBRARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = LIBRARY.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("power_loss.so");
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let path = directory.join("power_loss.so");
+        // Under another name first: other tests may have it loaded.
+        let new = directory.join(format!("power_loss-{}.so", std::process::id()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/power_loss.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&path).arg(source).args(["-ldl", "-lpthread"]);
+        compiler.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&new).arg(source).args(["-ldl", "-lpthread"]);
         assert!(compiler.status().expect("a C compiler").success());
-        (directory, path)
-    });
-    path
+        fs::rename(new, &path).unwrap();
+        path
+    })
 }
 
 /// A directory on a disk that forgets what was not synced.

@@ -1,6 +1,6 @@
 //! `serve --nats`: whom it connects to, what it refuses to start on, and what it says then.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use crate::{
     identities::{Authority, Operator, write},
@@ -94,6 +94,20 @@ fn a_password_in_an_address_is_not_shown() {
         Ok(_) => panic!("it was let in"),
         Err(complaint) => assert!(complaint.contains("authorization") && !complaint.contains("melon"), "{complaint}"),
     }
+}
+
+#[test]
+fn a_bench_has_a_gateway_of_its_own_on_nats() {
+    let block = "\nauthorization { user: gateway, password: sesame }\n";
+    let Some(node) = Cluster::start_single_with(|configuration| configuration + block) else { return };
+    let server = format!("nats://gateway:sesame@{}", node.address(0));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s2s-gateway"));
+    command.args(["bench", "appends", "--duration", "100ms", "--json", "--nats-replicas", "1", "--nats", &server]);
+    let output = command.args(["--nats-monitor", &node.monitoring_urls()[0]]).output().unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report.contains("in this process (NATS, at nats://127.0.0.1"), "{report}");
+    assert!(!report.contains("sesame"), "{report}");
 }
 
 #[test]

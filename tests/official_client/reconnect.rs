@@ -14,7 +14,7 @@ use super::{
         assert_numbered, caught_up, client, config, follow, in_time, input, new_stream, next_batch, numbered,
         read_until, record, retries_at_once, same_stream, seq_nums,
     },
-    support::{Gateway, Setup, proxy::Proxy},
+    support::{Gateway, Setup, peer::until, proxy::Proxy, still_time::StillTime},
 };
 
 const DRAINING: &str = "s2s_errors_total{code=\"server_draining\"}";
@@ -212,14 +212,16 @@ async fn an_idle_reader_is_advised_by_a_heartbeat() {
     proxy.point_to(second.address);
     first.tell_to_stop();
 
-    // Until a heartbeat is due, and a little longer.
-    tokio::time::pause();
+    // Until a heartbeat is due, and a little longer; what comes of it takes no time.
+    let time = StillTime::begin();
     tokio::select! {
         next = follower.next() => panic!("{next:?}"),
-        () = tokio::time::sleep(Duration::from_secs(16)) => {}
+        () = async {
+            time.pass(Duration::from_secs(16)).await;
+            until(|| (first.metric(READERS), second.metric(READERS)) == (0.0, 1.0)).await;
+        } => {}
     }
-    tokio::time::resume();
-    assert_eq!((first.metric(READERS), second.metric(READERS)), (0.0, 1.0));
+    drop(time);
     in_time(first.stopped()).await;
     stream.append(numbered(0..1)).await.unwrap();
     assert_numbered(&next_batch(&mut follower).await.records, 0..1);

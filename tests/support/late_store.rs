@@ -32,6 +32,14 @@ impl LateStore {
     pub fn release(&self) {
         self.logs.lock().unwrap().iter().for_each(|log| log.release());
     }
+
+    /// Loses what was accepted.
+    pub fn fail(&self, error: &StoreError) {
+        for log in self.logs.lock().unwrap().iter() {
+            log.held.lock().unwrap().clear();
+            log.sink.failed(error.clone());
+        }
+    }
 }
 
 impl LateLog {

@@ -3,12 +3,14 @@
 
 pub mod http;
 pub mod http1;
+pub mod keeping_store;
 pub mod late_store;
 pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 mod shared_store;
+pub mod still_time;
 pub mod tap;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -127,6 +129,11 @@ impl Gateway {
     pub async fn stop(mut self) {
         self.tell_to_stop();
         self.stopped().await;
+    }
+
+    /// Whether a gateway that was told to stop has.
+    pub fn has_stopped(&self) -> bool {
+        self.running.is_finished()
     }
 
     /// Waits until a gateway that was told to stop has.

@@ -6,6 +6,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -30,6 +31,8 @@ pub struct Cluster {
     routes: Vec<Vec<u16>>,
     config: PathBuf,
     folder: TempDir,
+    /// Removes the folder when this process ends, for a cluster that is shared by its tests and never dropped.
+    remover: Child,
 }
 
 /// What becomes of a node while the others run.
@@ -110,7 +113,8 @@ impl Cluster {
         let nodes: Vec<_> = nodes.collect();
         let routes_of = |from| (0..count).map(|to| route(from, to, nodes[to].ports.routes)).collect();
         let routes = (0..count).map(routes_of).collect();
-        Self { nodes, routes, config, folder }
+        let remover = at_end("for again in 1 2 3 4 5; do rm -rf \"$0\" && exit; sleep 0.2; done", folder.path());
+        Self { nodes, routes, config, folder, remover }
     }
 
     fn spawn(&mut self, server: &Path, i: usize) -> Result<(), String> {
@@ -130,7 +134,7 @@ impl Cluster {
             command.env(format!("NATS_ROUTE_{}", i + 1), route);
         }
         let process = command.spawn().map_err(|error| error.to_string())?;
-        node.watcher = Some(watch(&process));
+        node.watcher = Some(at_end("kill -9 $0", process.id().to_string()));
         node.process = Some(process);
         Ok(())
     }
@@ -167,9 +171,8 @@ impl Cluster {
             let _ = process.wait();
         }
         // After this its number may be another process's.
-        if let Some(mut watcher) = self.nodes[i].watcher.take() {
-            let _ = watcher.kill();
-            let _ = watcher.wait();
+        if let Some(watcher) = &mut self.nodes[i].watcher.take() {
+            call_off(watcher);
         }
     }
 
@@ -265,13 +268,21 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         (0..self.len()).for_each(|i| self.kill(i));
+        call_off(&mut self.remover);
     }
 }
 
-/// Waits for the end of its input, which comes when this process ends, and then ends `process`.
-fn watch(process: &Child) -> Child {
-    let script = format!("cat >/dev/null; kill -9 {}", process.id());
-    Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+/// Waits for the end of its input, which comes when this process ends, however it ends, and then does `script` with
+/// `argument` as `$0`.
+fn at_end(script: &str, argument: impl AsRef<OsStr>) -> Child {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("cat >/dev/null; {script}")).arg(argument);
+    command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn call_off(waiting: &mut Child) {
+    let _ = waiting.kill();
+    let _ = waiting.wait();
 }
 
 /// Every node listens where others connect.

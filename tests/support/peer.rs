@@ -32,7 +32,7 @@ use super::Gateway;
 pub const BASIN: &str = "my-basin-01";
 
 /// Far more than anything here takes: it ends a test that would wait for ever, and is never waited for.
-pub const SAFETY_NET: Duration = Duration::from_secs(30);
+pub const SAFETY_NET: Duration = Duration::from_secs(120);
 
 const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
@@ -401,6 +401,7 @@ impl Reply {
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) {
         assert_eq!(self.status(), status, "{code} wanted: {self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "whatever was accepted");
         let body = self.json();
         assert_eq!(body["code"], code, "{body}");
         assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
@@ -410,6 +411,7 @@ impl Reply {
     #[track_caller]
     pub fn assert_out_of_range(&self, tail: u64) {
         assert_eq!(self.status(), 416, "{self:?}");
+        assert_eq!((self.header("content-type"), self.header("content-range")), (Some("application/json"), None));
         let body = self.json();
         assert_eq!(body["tail"]["seq_num"], tail, "{body}");
         assert_eq!(body.as_object().unwrap().len(), 1, "{body}");

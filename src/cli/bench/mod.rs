@@ -65,6 +65,7 @@ Examples:
   s2s-gateway bench fan-out --followers 500 --rate 100
   s2s-gateway bench idle --followers 5000 --connections 50 --addr http://127.0.0.1:8080 --pid PID
   s2s-gateway bench unary --streams 64 --connections 64
+  s2s-gateway bench appends --nats nats://127.0.0.1:4222 --nats-prefix bench
   s2s-gateway bench mixed --streams 10 --followers 100 --readers 4 --json
 
 Every record carries a stamp and a checksum, and all that is read is checked:

@@ -14,7 +14,10 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::tasks::{SOME, concurrently};
 use crate::{
     auth::AuthConfig,
-    cli::{CliError, client, serve::open_store},
+    cli::{
+        CliError, client,
+        store::{open_store, servers},
+    },
     client::{Client, Ensured, RetryPolicy, StreamPath},
     clock::SystemClock,
     config::{BenchConfig, EndpointArgs, EndpointConfig, StoreConfig},
@@ -77,7 +80,7 @@ impl Target {
         let kept = match config {
             StoreConfig::Memory(_) => "memory".into(),
             StoreConfig::Disk(directory) => directory.display().to_string(),
-            StoreConfig::Nats(nats) => nats.servers.join(","),
+            StoreConfig::Nats(nats) => format!("NATS, at {}", servers(nats)),
         };
         Ok(Self {
             endpoint: args.resolve()?,

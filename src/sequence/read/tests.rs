@@ -360,8 +360,9 @@ fn unary_reads_are_clamped() {
     ];
     for (bounds, count, bytes) in rows {
         let request = request(&format!("seq_num=0&{bounds}"));
-        let limits = ReadPlan::new(&request, Unary, &Stream::of_ten().head).unwrap().limits();
-        assert_eq!((limits.count(), limits.bytes()), (count, bytes), "{bounds}");
+        let plan = ReadPlan::new(&request, Unary, &Stream::of_ten().head).unwrap();
+        assert_eq!((plan.limits().count(), plan.limits().bytes()), (count, bytes), "{bounds}");
+        assert!(!plan.is_unlimited(), "{bounds}");
     }
     let session = ReadPlan::new(&request("seq_num=0&count=1001"), Session, &Stream::of_ten().head).unwrap();
     assert_eq!(session.limits().count(), 1001);

@@ -284,7 +284,7 @@ fn contains(chunk: &Option<Bytes>, body: &str) -> bool {
     chunk.as_ref().is_some_and(|chunk| chunk.windows(body.len()).any(|part| part == body.as_bytes()))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_hears_what_is_appended_and_is_otherwise_left_alone() {
     let world = World::new().await;
     let mut reader = given(&world, "first").await;
@@ -301,7 +301,7 @@ async fn a_reader_hears_what_is_appended_and_is_otherwise_left_alone() {
     reader.is_left_alone();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_hears_of_every_end() {
     for end in [End::TokenRevoked, End::StreamDeleted, End::ServerStops] {
         for left in LEFT {
@@ -355,7 +355,7 @@ async fn a_readers_wait_is_over_in_time() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_with_a_bound_ends_when_it_is_met() {
     let world = World::new().await;
     let bounds = ReadBounds { count: Some(2), ..Default::default() };
@@ -369,7 +369,7 @@ async fn a_reader_with_a_bound_ends_when_it_is_met() {
     assert!(matches!(reader.poll(), Poll::Ready(None)), "at once");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_reader_was_sent_counts_until_it_has_taken_it_although_nobody_rang() {
     let world = World::new().await;
     let mut reader = follower(&world, from_the_start()).await;
@@ -388,7 +388,7 @@ async fn what_a_reader_was_sent_counts_until_it_has_taken_it_although_nobody_ran
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_stalls_is_sent_a_few_portions_and_more_once_it_takes_them() {
     let world = World::new().await;
     let mut reader = follower(&world, from_the_start()).await;
@@ -419,7 +419,7 @@ async fn a_reader_that_stalls_is_sent_a_few_portions_and_more_once_it_takes_them
     assert!(contains(&reader.woken(), "a"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_stalls_hears_of_the_ends_that_the_server_puts_to_it() {
     for end in [End::TokenRevoked, End::ServerStops] {
         let world = World::new().await;
@@ -460,7 +460,7 @@ async fn a_reader_that_stalls_is_not_asked_on_when_its_heartbeat_is_due() {
     assert!(reader.woken().is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_fell_behind_catches_up_unasked() {
     let world = World::new().await;
     let mut reader = given(&world, "a").await;
@@ -478,7 +478,7 @@ async fn a_reader_that_fell_behind_catches_up_unasked() {
     assert!(contains(&reader.woken(), "again"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_writer_hears_what_comes_in_and_is_otherwise_left_alone() {
     let world = World::new().await;
     let (mut writer, request) = world.writer().await;
@@ -499,7 +499,19 @@ async fn a_writer_hears_what_comes_in_and_is_otherwise_left_alone() {
     assert!(writer.woken().is_none(), "the end of the request is that of the session");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_was_told_everything_keeps_little() {
+    let world = World::new().await;
+    let (mut writer, request) = world.writer().await;
+    for _ in 0..10_000 {
+        request.came(Some(frame("")));
+    }
+    while writer.poll().is_ready() {}
+    let session = &writer.belled.session.session;
+    assert!(session.room_for_times() < 1000, "{}", session.room_for_times());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_hears_of_every_end() {
     for end in [End::TokenRevoked, End::ServerStops] {
         for left in LEFT {
@@ -516,7 +528,7 @@ async fn a_writer_hears_of_every_end() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_writer_with_more_than_a_chunk_admits_goes_on_by_itself() {
     let world = World::new().await;
     let (mut writer, request) = world.writer().await;
@@ -526,19 +538,41 @@ async fn a_writer_with_more_than_a_chunk_admits_goes_on_by_itself() {
     for _ in 0..6 {
         request.came(Some(frame(&body)));
     }
-    let (mut acks, mut chunk) = (0, writer.woken());
+    let (mut acked, mut chunk) = (0, writer.woken());
     loop {
-        let mut chunk_of_acks = chunk.expect("the session goes on");
-        while chunk_of_acks.has_remaining() {
-            let len = chunk_of_acks.get_uint(3) as usize;
-            chunk_of_acks.advance(len);
-            acks += 1;
-        }
+        acked += acks(chunk.expect("the session goes on"));
         match writer.poll() {
             Poll::Ready(next) => chunk = next,
             Poll::Pending => break,
         }
     }
-    assert_eq!(acks, 6);
+    assert_eq!(acked, 6);
     writer.is_left_alone();
+}
+
+/// How many frames these are.
+fn acks(mut chunk: Bytes) -> usize {
+    let mut frames = 0;
+    while chunk.has_remaining() {
+        let len = chunk.get_uint(3) as usize;
+        chunk.advance(len);
+        frames += 1;
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_of_tiny_inputs_gives_way_to_others_in_between() {
+    let world = World::new().await;
+    let (mut writer, request) = world.writer().await;
+    for _ in 0..10_000 {
+        request.came(Some(frame("")));
+    }
+    let mut acked = 0;
+    while let Poll::Ready(chunk) = writer.poll() {
+        let of_chunk = acks(chunk.expect("the session goes on"));
+        assert!(of_chunk < 3_000, "{of_chunk} in one go");
+        acked += of_chunk;
+    }
+    assert_eq!(acked, 10_000);
 }

@@ -79,7 +79,7 @@ fn failed_at(seq_num: u64) -> Failure {
     Failure::Decryption(DecryptionFailed { seq_num: SeqNum::new(seq_num) })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn neither_key_nor_plaintext_is_in_the_store() {
     for cipher in [Cipher::Aegis256, Cipher::Aes256Gcm] {
         let world = encrypted(cipher).await;
@@ -100,7 +100,7 @@ async fn neither_key_nor_plaintext_is_in_the_store() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_followers_share_is_never_in_clear() {
     let world = encrypted(Cipher::Aegis256).await;
     let key = material(KEY);
@@ -111,7 +111,7 @@ async fn what_followers_share_is_never_in_clear() {
     }
     world.append_with(&key, testing::input(&[("secret a", None), ("secret b", None)])).await;
     let opened = readers.each_mut().map(|reader| match peek(reader) {
-        Poll::Ready(Some(Ok(ReadEvent::Records { slices, tail }))) => {
+        Poll::Ready(Some(Ok(ReadEvent::Records { slices, tail, .. }))) => {
             assert_eq!(tail.seq_num, SeqNum::new(2));
             assert!(contains(&slices[0].bytes(), b"secret a"));
             slices[0].bytes()
@@ -129,7 +129,7 @@ async fn what_followers_share_is_never_in_clear() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn catching_up_and_following_bring_the_same_records() {
     let world = encrypted(Cipher::Aes256Gcm).await;
     let key = material(KEY);
@@ -150,7 +150,7 @@ async fn catching_up_and_following_bring_the_same_records() {
     assert_eq!(bodies(Poll::Ready(world.read_once(&key, request).await.transpose())), ["b", "c"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn sessions_deliver_what_is_before_the_first_failure_and_unary_reads_nothing() {
     // data-plane.md §11
     let world = encrypted(Cipher::Aegis256).await;
@@ -175,7 +175,7 @@ async fn sessions_deliver_what_is_before_the_first_failure_and_unary_reads_nothi
     assert_eq!(bodies(Poll::Ready(world.read_once(&key, request).await.transpose())), ["a", "b", "t"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn following_with_the_wrong_key_fails_at_the_first_record() {
     let world = encrypted(Cipher::Aegis256).await;
     let (key, other) = (material(KEY), material([9; 32]));
@@ -187,7 +187,7 @@ async fn following_with_the_wrong_key_fails_at_the_first_record() {
     assert!(matches!(peek(&mut reader), Poll::Ready(Some(Err(failure))) if failure == failed_at(1)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_without_a_key_is_refused_and_makes_no_stream() {
     let world = encrypted(Cipher::Aes256Gcm).await;
     let (cipher, unusable) = (Cipher::Aes256Gcm, KeyMaterial::new("c2hvcnQ=").unwrap());
@@ -209,7 +209,7 @@ async fn a_request_without_a_key_is_refused_and_makes_no_stream() {
     assert_eq!(world.streams.read(made, None, &ReadRequest::default()).await.err(), missing, "also no 416");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_keeps_its_cipher_for_life() {
     let world = encrypted(Cipher::Aegis256).await;
     let key = material(KEY);
@@ -231,7 +231,7 @@ async fn a_stream_keeps_its_cipher_for_life() {
     assert_eq!(ciphers, [Some(Cipher::Aegis256), None]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_without_a_cipher_takes_any_key_and_shares_frames() {
     let world = World::new().await;
     let not_base64 = KeyMaterial::new("%%%").unwrap();
@@ -242,7 +242,7 @@ async fn a_stream_without_a_cipher_takes_any_key_and_shares_frames() {
     assert!(contains(world.stored().await[0].records_bytes(), b"a"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_of_an_encrypted_stream_waits_like_others() {
     let world = encrypted(Cipher::Aegis256).await;
     let key = material(KEY);
@@ -260,7 +260,7 @@ async fn a_follower_of_an_encrypted_stream_waits_like_others() {
     assert!(reader.waits());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_recreated_stream_does_not_open_records_of_its_earlier_life() {
     let world = encrypted(Cipher::Aegis256).await;
     let key = material(KEY);
@@ -276,7 +276,7 @@ async fn a_recreated_stream_does_not_open_records_of_its_earlier_life() {
     assert_eq!(world.read_once(&key, from_the_start()).await.unwrap_err(), failed_at(0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn encrypted_records_of_aes_256_gcm_end_at_their_last_number() {
     let key = material(KEY);
     let last = u64::from(u32::MAX);

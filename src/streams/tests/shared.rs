@@ -111,7 +111,7 @@ async fn both_open(gateways: &Gateways) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_overtaken_gets_the_numbers_behind() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -128,7 +128,7 @@ async fn who_is_overtaken_gets_the_numbers_behind() {
     assert_eq!(gateways.committed().await, ["a1", "a2", "a3", "b1", "b2", "b3", "b4"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_number_that_another_took_ends_the_session_and_what_it_had_queued() {
     // s2s.md §6.4
     for tells_missed in [true, false] {
@@ -155,7 +155,7 @@ async fn a_number_that_another_took_ends_the_session_and_what_it_had_queued() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_came_before_the_refused_input_is_acked_first() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -170,7 +170,7 @@ async fn what_came_before_the_refused_input_is_acked_first() {
     assert_eq!(gateways.committed().await, ["a1", "b1"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_by_what_never_became_durable_is_taken_back() {
     // s2s.md §6.4: B's fence loses the number it asked for, so the writer it would have kept out goes in.
     let gateways = Gateways::new(2).await;
@@ -190,7 +190,7 @@ async fn a_refusal_by_what_never_became_durable_is_taken_back() {
     assert_eq!(gateways.committed().await, ["a", "b", "behind"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_by_what_became_durable_is_told_then() {
     let gateways = Gateways::new(2).await;
     let (_, b) = gateways.pair();
@@ -203,7 +203,7 @@ async fn a_refusal_by_what_became_durable_is_told_then() {
     assert_eq!(told_range(&mut fencer).await, (0, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_is_refused_by_what_was_known_long_ago() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -220,7 +220,7 @@ async fn nobody_is_refused_by_what_was_known_long_ago() {
     assert_eq!(told_range(&mut by_token).await, (3, 4));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_quotes_the_newest_state() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -234,7 +234,7 @@ async fn a_refusal_quotes_the_newest_state() {
     assert_eq!(told_failure(&mut writer).await, other_token("w1"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_fence_set_on_one_gateway_keeps_out_a_writer_on_another() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -247,7 +247,7 @@ async fn a_fence_set_on_one_gateway_keeps_out_a_writer_on_another() {
     assert_eq!(told_failure(&mut writer).await, other_token("w1"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_commit_that_arrives_while_an_append_is_accepted_overtakes_it() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -264,7 +264,7 @@ async fn a_commit_that_arrives_while_an_append_is_accepted_overtakes_it() {
     assert_eq!(gateways.committed().await, ["a", "b"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn timestamps_never_decrease_and_stay_those_of_the_arrival() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -286,7 +286,7 @@ async fn timestamps_never_decrease_and_stay_those_of_the_arrival() {
     assert_eq!(ends, [2000, 5000]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_nobody_knows_the_outcome_of_ends_with_an_error_that_promises_nothing() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -305,7 +305,7 @@ async fn what_nobody_knows_the_outcome_of_ends_with_an_error_that_promises_nothi
     assert_eq!(b.tail().await, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_failed_log_hears_later_acknowledges_nothing() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -319,7 +319,7 @@ async fn what_a_failed_log_hears_later_acknowledges_nothing() {
     assert!(matches!(told_failure(&mut writer).await, Failure::Store(_)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_left_keeps_nobody_else_from_going_on() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -338,7 +338,7 @@ async fn a_writer_that_left_keeps_nobody_else_from_going_on() {
     assert_eq!(gateways.committed().await, ["a", "b", "c"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn tails_are_those_of_all_gateways() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -349,7 +349,7 @@ async fn tails_are_those_of_all_gateways() {
     assert_eq!(a.tail().await, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn reads_start_at_the_newest_tail() {
     // data-plane.md §7.2
     let gateways = Gateways::new(2).await;
@@ -380,7 +380,7 @@ async fn reads_start_at_the_newest_tail() {
     assert!(matches!(refused, Err(Failure::OutOfRange(error)) if error.tail == Position::new(1, NOW)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_hears_what_others_append_and_the_log_listens_only_while_there_is_one() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -406,7 +406,7 @@ async fn a_follower_hears_what_others_append_and_the_log_listens_only_while_ther
     assert!(!b.store.listens());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_that_waits_is_woken_by_what_others_append() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -427,7 +427,7 @@ async fn a_follower_that_waits_is_woken_by_what_others_append() {
     assert!(reader.waits());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_read_that_ends_at_the_tail_makes_nobody_listen() {
     let gateways = Gateways::new(1).await;
     let gateway = &gateways.all[0];
@@ -439,7 +439,7 @@ async fn a_read_that_ends_at_the_tail_makes_nobody_listen() {
     assert!(!gateway.store.listens());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_reads_on_where_what_was_missed_is_not_told() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -465,7 +465,7 @@ async fn a_follower_reads_on_where_what_was_missed_is_not_told() {
     assert_eq!(seen, ["a1", "a2", "b2"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_trim_on_one_gateway_is_seen_on_another() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -490,7 +490,7 @@ async fn read_on(reader: &mut ReadSession) -> Poll<Option<Result<ReadEvent, Fail
     Poll::Pending
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_goes_on_behind_what_another_gateway_trimmed() {
     // data-plane.md §5.3: trimmed records are skipped.
     let gateways = Gateways::new(2).await;
@@ -504,7 +504,7 @@ async fn a_reader_goes_on_behind_what_another_gateway_trimmed() {
     assert_eq!(bodies(read_on(&mut reader).await).last().map(String::as_str), Some("a3"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_asks_together_is_answered_by_one_refresh_that_began_after() {
     let gateways = Gateways::new(1).await;
     let gateway = &gateways.all[0];
@@ -533,7 +533,7 @@ async fn who_asks_together_is_answered_by_one_refresh_that_began_after() {
     assert_eq!(gateway.store.refreshes() - before, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_is_not_polled_holds_up_nobody_elses_refresh() {
     let gateways = Gateways::new(1).await;
     let gateway = &gateways.all[0];
@@ -547,7 +547,7 @@ async fn a_writer_that_is_not_polled_holds_up_nobody_elses_refresh() {
     assert_eq!(told_failure(&mut stalled).await, mismatch(1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_failed_keeps_no_room_from_others() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();
@@ -642,7 +642,7 @@ async fn a_log_that_fails_keeps_no_room_for_what_was_taken_back() {
     assert_eq!(told_failure(&mut deleted).await, Failure::StreamDeletionPending);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_in_flight_are_given_back_when_what_was_judged_again_is_durable() {
     let gateways = Gateways::new(2).await;
     let (a, b) = gateways.pair();

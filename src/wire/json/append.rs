@@ -6,7 +6,6 @@
 use std::{fmt, mem, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -18,7 +17,7 @@ use crate::{
         AppendAck, AppendBatch, AppendInput, CollectError, FencingToken, SeqNum, Timestamp, layout,
         limits::MAX_BATCH_RECORDS, put_append_record,
     },
-    wire::negotiate::S2Format,
+    wire::{append_input::without_spare_room, negotiate::S2Format},
 };
 
 /// Reads the body of an append (`data-plane.md` §6.2).
@@ -148,7 +147,7 @@ impl<'de> RecordsWriter<'de> {
         if let Some(index) = self.not_base64 {
             return Err(JsonError::Base64 { index });
         }
-        AppendBatch::collect(Bytes::from(self.encoded), self.messages).map_err(|error| match error {
+        AppendBatch::collect(without_spare_room(self.encoded), self.messages).map_err(|error| match error {
             CollectError::Invalid(error) => JsonError::Invalid(error),
             CollectError::NotCanonical => unreachable!("these bytes were written by put_append_record"),
         })

@@ -304,8 +304,10 @@ mod tests {
     #[test]
     fn a_command_keeps_its_empty_name() {
         let batch = batch(0, r#"[{"timestamp":0,"headers":[["","ZmVuY2U="]]}]"#);
-        let json = encoded(&[batch.whole()], None, S2Format::Raw);
-        assert_eq!(json, r#"{"records":[{"seq_num":0,"timestamp":0,"headers":[["","fence"]]}]}"#);
+        for (format, value) in [(S2Format::Raw, "fence"), (S2Format::Base64, "ZmVuY2U=")] {
+            let expected = format!(r#"{{"records":[{{"seq_num":0,"timestamp":0,"headers":[["","{value}"]]}}]}}"#);
+            assert_eq!(encoded(&[batch.whole()], None, format), expected);
+        }
     }
 
     #[test]
