@@ -27,8 +27,8 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch, PersistMode, Readable,
-    Slice,
+    AbstractTree, AnyTree, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch,
+    PersistMode, Readable, Slice,
     config::{BlockSizePolicy, FilterPolicy, PinningPolicy},
 };
 
@@ -84,6 +84,15 @@ pub(super) struct Engine {
     most_unmoved: u64,
     /// Of the files of records that lie apart from the keys.
     file_names: FileNames,
+}
+
+/// What became of a merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    /// It was done, or as much of it as was wanted.
+    Done,
+    /// There is no room for it, or for all of it.
+    NoRoom,
 }
 
 /// Why the engine did not do as it was told.
@@ -237,13 +246,24 @@ impl Engine {
     /// Merges the removals of batches with what they removed, so that files without records are given back, and files
     /// that are mostly without are rewritten.
     ///
-    /// Takes as long as reading and writing the keys of all batches; `stop` is asked now and then.
-    pub(super) fn give_back(&self, stop: impl Fn() -> bool) -> Result<(), EngineError> {
+    /// Takes as long as reading and writing the keys of all batches; `stop` is asked now and then. Before anything is given
+    /// back, what is kept is there twice: `may_merge` is asked whether so many bytes may be written.
+    pub(super) fn give_back(
+        &self,
+        stop: impl Fn() -> bool,
+        may_merge: impl Fn(u64) -> bool,
+    ) -> Result<Merged, EngineError> {
+        if !may_merge(self.most_to_merge()) {
+            return Ok(Merged::NoRoom);
+        }
         self.move_out_of_journal(&self.batches, &stop)?;
         // The first merge finds out which files have how much that is stale, the second rewrites those.
         for _ in 0..2 {
+            if !may_merge(self.most_to_merge()) {
+                return Ok(Merged::NoRoom);
+            }
             if stop() {
-                return Ok(());
+                break;
             }
             self.batches.major_compact()?;
             self.let_go_of_the_past(&stop)?;
@@ -251,7 +271,18 @@ impl Engine {
                 break;
             }
         }
-        Ok(())
+        Ok(Merged::Done)
+    }
+
+    /// Bytes that a merge writes at most: all that stands beside the keys, and what is not stale in files that mostly are.
+    fn most_to_merge(&self) -> u64 {
+        let beside_keys = match &self.batches.tree {
+            AnyTree::Blob(tree) => tree.index.disk_space(),
+            AnyTree::Standard(tree) => tree.disk_space(),
+        };
+        let apart = self.batches.disk_space().saturating_sub(beside_keys);
+        let stale = self.batches.fragmented_blob_bytes();
+        beside_keys + stale.min(apart.saturating_sub(stale))
     }
 
     /// The engine keeps files for readers of the past, and looks which are not needed any more when memory is moved to

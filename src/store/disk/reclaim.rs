@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     compaction::{Compaction, Left},
     deletions::Deletions,
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, Merged},
     format::{BatchKey, LogNumber, Place, Pointer},
     locked,
     queue::{Progress, Queue, Removal, Request},
@@ -73,7 +73,7 @@ impl Reclaim {
 
     /// Removes what there is to remove, until the end.
     pub(super) fn run(&self, engine: &Engine, queue: &Queue, space: &Space, deletions: &Deletions) {
-        let mut remover = Remover { reclaim: self, engine, queue, space, deletions, removed: 0 };
+        let mut remover = Remover { reclaim: self, engine, queue, space, deletions, removed: 0, lacked_room: false };
         let mut compaction = Compaction::new(engine, queue, space, deletions);
         loop {
             let began = clock::instant();
@@ -130,6 +130,8 @@ struct Remover<'a> {
     deletions: &'a Deletions,
     /// Metered bytes removed from the database since its files were last merged.
     removed: u64,
+    /// Whether there was no room for that when it was last tried.
+    lacked_room: bool,
 }
 
 impl Remover<'_> {
@@ -185,9 +187,19 @@ impl Remover<'_> {
         if self.removed < WORTH_MERGING || !self.reclaim.is_empty() {
             return;
         }
-        self.removed = 0;
-        if let Err(error) = self.deletions.during(|| self.engine.give_back(|| self.reclaim.has_ended())) {
-            tracing::warn!(%error, "giving back the space of what was removed failed");
+        let give_back = || self.engine.give_back(|| self.reclaim.has_ended(), |bytes| self.space.may_merge(bytes));
+        match self.deletions.during(give_back) {
+            Ok(Merged::Done) => (self.removed, self.lacked_room) = (0, false),
+            // Tried again whenever more was removed.
+            Ok(Merged::NoRoom) if self.lacked_room => {}
+            Ok(Merged::NoRoom) => {
+                self.lacked_room = true;
+                tracing::warn!("files cannot be merged to give back what was removed: there is no room for the copies");
+            }
+            Err(error) => {
+                self.removed = 0;
+                tracing::warn!(%error, "giving back the space of what was removed failed");
+            }
         }
     }
 }
@@ -265,6 +277,7 @@ mod tests {
             space: &space,
             deletions: &deletions,
             removed: 0,
+            lacked_room: false,
         };
         assert_eq!(remover.remove(LogNumber(1), SeqNum::MAX), Ok(()));
     }

@@ -84,6 +84,17 @@ impl Space {
     }
 }
 
+impl Space {
+    /// Whether files may be merged, which writes up to `bytes` before it gives anything back: not if that came to what
+    /// appends leave free. Where they are refused anyway, it is the only way to give anything back, and is tried.
+    pub(super) fn may_merge(&self, bytes: u64) -> bool {
+        (self.probe)().is_ok_and(|room| {
+            let is_full = room.free < room.reserve();
+            is_full || room.free >= bytes.saturating_add(room.reserve())
+        })
+    }
+}
+
 impl Seen {
     fn has_room(&self, bytes: u64, purpose: Purpose) -> bool {
         let left = self.room.free.saturating_sub(self.taken_since).saturating_sub(2 * bytes);
@@ -181,6 +192,15 @@ mod tests {
         space.take(1, Purpose::Keep).unwrap();
         tokio::time::advance(HOLDS).await;
         assert!(space.take(1, Purpose::Keep).is_err());
+    }
+
+    #[test]
+    fn merging_files_leaves_appends_their_reserve() {
+        for (free, merges) in [(1000, [true, false]), (139, [false, false]), (127, [true, true])] {
+            let (space, _) = space(free);
+            let found = [872, 873].map(|mib| space.may_merge(mib * MIB));
+            assert_eq!(found, merges, "{free} MiB are free");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use super::{
     Audit, DiskStore, OpenError, READERS,
-    engine::Engine,
+    engine::{Engine, Merged},
     format::{BatchKey, LogNumber, Place, Released, SegmentNumber},
     queue::{Progress, Removal, Request},
     segments::SegmentSizes,
@@ -356,6 +356,25 @@ fn space_comes_back() {
     let used = || disk.store.disk_used().unwrap();
     eventually("space to come back", || used() < 4_000_000);
     assert_eq!(writer.read(99), Ok(1));
+}
+
+#[test]
+fn files_are_not_merged_where_their_copies_have_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(directory.path(), MEMORY, SMALL).unwrap();
+    let batch = testing::batch(0, &[("x", 1)]);
+    let mut writing = engine.write();
+    (1..100).for_each(|log| {
+        let key = BatchKey::of(LogNumber(log), &batch, 0, Place::Database);
+        // Beside its key, and apart from it.
+        writing.put_batch(&key, vec![7; if log % 2 == 0 { 500 } else { 5000 }].into());
+    });
+    writing.commit().unwrap();
+    let asked = std::cell::Cell::new(0);
+    let merged = engine.give_back(|| false, |bytes| asked.replace(bytes) == 0 && bytes == 0).unwrap();
+    assert_eq!(merged, Merged::NoRoom);
+    assert!((25_000..50_000).contains(&asked.get()), "{} bytes beside keys would be copied", asked.get());
+    assert_eq!(engine.give_back(|| false, |_| true).unwrap(), Merged::Done);
 }
 
 /// A store on a disk with so many free bytes.
