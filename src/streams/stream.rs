@@ -109,6 +109,16 @@ struct Pending {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// What is left to be done, after a change of the state, when its lock was let go of.
+#[must_use = "who is not woken waits for ever"]
+struct Aftermath {
+    wakers: Wakers,
+    /// Whether the durable trim point moved.
+    trims: bool,
+    /// Whether the ring is to join those of the other streams.
+    joins: bool,
+}
+
 /// Whose input a batch was made from.
 struct Origin {
     input: AppendInput,
@@ -292,12 +302,9 @@ impl Stream {
             }
         }
         let wakers = state.wakers_of_tail();
-        let trims = state.durable.trim_point > trim_point;
-        let joins = state.ring.joins();
+        let aftermath = state.aftermath(wakers, trim_point);
         drop(guard);
-        self.background.wake(wakers);
-        self.make_room(joins);
-        self.trim_in_background(trims);
+        self.see_to(aftermath);
         Ok(())
     }
 
@@ -534,11 +541,15 @@ impl Stream {
         }
         let_go_of_room(&mut state.pending);
         let wakers = state.wakers_of_tail();
-        let trims = state.durable.trim_point > trimmed_before;
-        let joins = state.ring.joins();
+        let aftermath = state.aftermath(wakers, trimmed_before);
         let serving = state.phase.serving();
         drop(state);
         self.note_stored_if(serving);
+        self.see_to(aftermath);
+    }
+
+    /// Called without the lock.
+    fn see_to(&self, Aftermath { wakers, trims, joins }: Aftermath) {
         self.background.wake(wakers);
         self.make_room(joins);
         self.trim_in_background(trims);
@@ -622,6 +633,11 @@ impl State {
         let raised = |head: &Head| Head { trim_point: head.trim_point.max(to), ..*head };
         self.sequencer.set_head(raised(self.sequencer.head()));
         self.durable = raised(&self.durable);
+    }
+
+    /// What follows from a change before which the durable trim point was `trimmed_before`, and of which these are to hear.
+    fn aftermath(&mut self, wakers: Wakers, trimmed_before: SeqNum) -> Aftermath {
+        Aftermath { wakers, trims: self.durable.trim_point > trimmed_before, joins: self.ring.joins() }
     }
 
     fn wakers_of_tail(&mut self) -> Wakers {

@@ -142,13 +142,11 @@ impl Stream {
         let durable = state.durable;
         state.sequencer.set_head(durable);
         let wakers = state.wakers_of_tail();
-        let joins = state.ring.joins();
+        let aftermath = state.aftermath(wakers, trimmed_before);
         let serving = state.phase.serving();
         drop(state);
         self.note_stored_if(serving);
-        self.background.wake(wakers);
-        self.make_room(joins);
-        self.trim_in_background(durable.trim_point > trimmed_before);
+        self.see_to(aftermath);
     }
 
     /// Of what was accepted here nothing became durable: it is judged again, in its order, from `head` on.
@@ -169,17 +167,14 @@ impl Stream {
         self.log().resume_at(state.durable.tail.seq_num);
         let failed = self.judge_all_again(state);
         let wakers = state.waiters.everyone();
-        let trims = state.durable.trim_point > trimmed_before;
-        let joins = state.ring.joins();
+        let aftermath = state.aftermath(wakers, trimmed_before);
         let serving = state.phase.serving();
         drop(guard);
         if let Some(error) = failed {
             self.fail(error);
         }
         self.note_stored_if(serving);
-        self.background.wake(wakers);
-        self.make_room(joins);
-        self.trim_in_background(trims);
+        self.see_to(aftermath);
     }
 
     /// Gives what was accepted its numbers anew. What is refused, and what came after it in its session, goes back to its
