@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long after a failure in the background health may say that all is well. A second, if nothing else is to be done.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
 
 /// `call` on files whose path has `part` fails with `error` from the `after`th on; then the disk is repaired.
 async fn fail_and_check(call: &str, error: i32, after: u64, part: &str) {
