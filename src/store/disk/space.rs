@@ -82,9 +82,7 @@ impl Space {
             false => Err(seen.full(bytes)),
         }
     }
-}
 
-impl Space {
     /// Whether files may be merged, which writes up to `bytes` before it gives anything back: not if that came to what
     /// appends leave free. Where they are refused anyway, it is the only way to give anything back, and is tried.
     pub(super) fn may_merge(&self, bytes: u64) -> bool {
