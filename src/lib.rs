@@ -40,7 +40,8 @@
 //!         │        ├─────────┤             │
 //!         └───── wire    sequence    store ┘   encryption
 //!                  └─────────┴─────────┴───────────┘
-//!                                types                        clock, memory: from every room that needs them
+//!                                types                    clock, memory, watchers, to_the_end:
+//!                                                         from every room that needs them
 //! ```
 //!
 //! What holds:

@@ -4,8 +4,8 @@
 //! made of it is right as long as anyone asks. A page that tells of the tail is another one when the stream has grown.
 //! Pages of streams with a cipher never come here.
 //!
-//! Bounded by [`LIMIT`]; what is older than [`KEPT_FOR`] goes, so that a gateway whose readers have all caught up
-//! keeps nothing.
+//! Bounded by the limit that it is made with; what is older than [`KEPT_FOR`] goes, so that a gateway whose readers have
+//! all caught up keeps nothing.
 
 use std::{
     collections::{HashMap, VecDeque},
